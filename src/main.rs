@@ -1,0 +1,2 @@
+//! The `pcc` command.
+fn main() {}
