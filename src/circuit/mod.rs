@@ -1,0 +1,1 @@
+//! The circuit: a DAG of leaves, sums and products, each vector-valued.

@@ -1,0 +1,1 @@
+//! Data sets: rows of values, some of them missing.

@@ -1,0 +1,1 @@
+//! A model: a compiled circuit with its parameters.

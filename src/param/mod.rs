@@ -1,0 +1,1 @@
+//! Parameterizers: where the mixture weights come from.

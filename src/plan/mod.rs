@@ -1,0 +1,1 @@
+//! The plan: what to run, in order, with every size fixed.

@@ -1,0 +1,1 @@
+//! The queries, and what each requires of a circuit.

@@ -1,0 +1,1 @@
+//! Arithmetic that holds for f32 and f64.

@@ -1,0 +1,1 @@
+//! Scopes: sets of variables, interned.

@@ -1,0 +1,1 @@
+//! Sectors: the blocks of weights that one call of the parameterizer makes.
