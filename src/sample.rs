@@ -1,1 +1,147 @@
-//! Sampling, with and without evidence.
+//! Sampling from a circuit, with and without evidence: exact, top down.
+//!
+//! From the root, a sum picks one of its terms and a product follows all its factors, down to leaves
+//! that draw values: the *induced tree* of the sample. Without evidence every unit is a normalised
+//! distribution, so a term is picked with its weight and nothing outside the tree is looked at. With
+//! evidence a term is picked with its weight times its value under the evidence, of which one forward
+//! pass by the oracle is taken for any number of samples.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use crate::circuit::{Op, ValidCircuit, Values};
+use crate::engine::reference::{self, Forward, factors, terms};
+use crate::ids::{Id, NodeId};
+
+/// Draws rows that agree with some evidence.
+pub struct Sampler<'a> {
+    circuit: &'a ValidCircuit,
+    values: &'a Values<f64>,
+    /// An entry a variable; `None` is drawn.
+    evidence: &'a [Option<f32>],
+    /// Values under the evidence; `None` without evidence, when all are one.
+    forward: Option<Forward>,
+}
+
+impl<'a> Sampler<'a> {
+    /// `evidence` has an entry a variable, `None` for those to be drawn. `None` if the evidence is
+    /// impossible: has probability zero.
+    pub fn new(
+        circuit: &'a ValidCircuit,
+        values: &'a Values<f64>,
+        evidence: &'a [Option<f32>],
+    ) -> Option<Self> {
+        // A node that is given its value, or is left of a marginal, is evidence too.
+        let specialised =
+            || circuit.order().iter().any(|&n| matches!(circuit.op(n), Op::Given { .. }));
+        let informed = evidence.iter().any(Option::is_some) || specialised();
+        let forward = informed.then(|| reference::forward(circuit, values, evidence));
+        let impossible =
+            forward.as_ref().is_some_and(|forward| forward.log_likelihood() == f64::NEG_INFINITY);
+        (!impossible).then_some(Sampler { circuit, values, evidence, forward })
+    }
+
+    /// Draws one row: the evidence, and a value for each variable it leaves open. A variable that the
+    /// circuit no longer depends on, and that is not in the evidence, is NaN.
+    pub fn draw(&self, rng: &mut impl Rng) -> Vec<f32> {
+        let mut row: Vec<f32> =
+            self.evidence.iter().map(|value| value.unwrap_or(f32::NAN)).collect();
+        self.draw_into(&mut row, rng);
+        row
+    }
+
+    /// Overwrites the open entries of `row`.
+    fn draw_into(&self, row: &mut [f32], rng: &mut impl Rng) {
+        let circuit = self.circuit;
+        let mut open = vec![(circuit.root(), 0)];
+        while let Some((node, unit)) = open.pop() {
+            match circuit.op(node) {
+                Op::Leaf { var, dist } => {
+                    if self.evidence[var.index()].is_none() {
+                        let array = &circuit.dists()[dist];
+                        let len = array.family.raw_len();
+                        let raw = &self.values.leaf(dist)[unit * len..][..len];
+                        row[var.index()] = array.sample(unit, raw, rng);
+                    }
+                }
+                Op::Given { .. } | Op::One => {}
+                Op::Product | Op::Kronecker => open.extend(factors(circuit, node, unit)),
+                Op::Sum { weights } | Op::Mixing { weights } => {
+                    let cols = circuit.weights()[weights].cols as usize;
+                    let weights = &self.values.weights(weights)[unit * cols..][..cols];
+                    open.extend(self.pick(node, unit, weights, rng));
+                }
+            }
+        }
+    }
+
+    /// One of the terms of a unit of a sum that has a value above zero.
+    fn pick(
+        &self,
+        node: NodeId,
+        unit: usize,
+        weights: &[f64],
+        rng: &mut impl Rng,
+    ) -> Option<(NodeId, usize)> {
+        let whole = self.forward.as_ref().map(|forward| forward.log_value(node, unit));
+        let share = |input, unit, w: f64| match (&self.forward, whole) {
+            // A share of this unit's value: between zero and one, and summing to one.
+            (Some(forward), Some(whole)) => w * (forward.log_value(input, unit) - whole).exp(),
+            _ => w,
+        };
+        let mut left: f64 = rng.random();
+        let mut last = None;
+        for ((input, unit), &w) in terms(self.circuit, node, unit).zip(weights) {
+            let share = share(input, unit, w);
+            if share > 0.0 {
+                last = Some((input, unit));
+                if left < share {
+                    return last;
+                }
+                left -= share;
+            }
+        }
+        // Rounding may leave a remainder, which falls to the last possible term.
+        last
+    }
+}
+
+/// Draws one row that agrees with the evidence; see [`Sampler`]. `None` if that is impossible.
+pub fn sample(
+    circuit: &ValidCircuit,
+    values: &Values<f64>,
+    evidence: &[Option<f32>],
+    rng: &mut impl Rng,
+) -> Option<Vec<f32>> {
+    Some(Sampler::new(circuit, values, evidence)?.draw(rng))
+}
+
+/// Draws `n` rows that agree with the evidence, [n, variables] row-major. `None` if that is
+/// impossible. Row i is drawn by [`row_rng`]`(seed, i)`, so the rows depend neither on one another nor
+/// on the number of threads.
+pub fn sample_rows(
+    circuit: &ValidCircuit,
+    values: &Values<f64>,
+    evidence: &[Option<f32>],
+    n: usize,
+    seed: u64,
+) -> Option<Vec<f32>> {
+    let sampler = Sampler::new(circuit, values, evidence)?;
+    let width = evidence.len();
+    let blank: Vec<f32> = evidence.iter().map(|value| value.unwrap_or(f32::NAN)).collect();
+    let mut rows = blank.repeat(n);
+    if width > 0 {
+        rows.par_chunks_exact_mut(width)
+            .enumerate()
+            .for_each(|(index, row)| sampler.draw_into(row, &mut row_rng(seed, index as u64)));
+    }
+    Some(rows)
+}
+
+/// The random numbers of one row: a stream of its own.
+pub fn row_rng(seed: u64, row: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(row);
+    rng
+}

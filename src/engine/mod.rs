@@ -1,1 +1,3 @@
 //! What an engine is, and the engines.
+
+pub mod reference;

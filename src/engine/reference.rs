@@ -1,0 +1,251 @@
+//! The oracle: a circuit's log-likelihood and gradient, in f64, in the log domain, node by node.
+//!
+//! It judges everything else, so it is written to be obviously right and sees no rewrite, sector,
+//! plan or parameterizer: a [`ValidCircuit`], its [`Values`] and one row go in. Time is linear in the
+//! weights (and the pairs of Kronecker products); nothing is kept between rows.
+//!
+//! *Forward*: the logarithm of every unit's value, −∞ for zero. *Backward*: with g the derivative of
+//! log p by a unit's linear value, log g is passed from a node to its inputs. Every g is
+//! non-negative, and it may be far beyond the range of f64, which is why it stays a logarithm until
+//! it meets the value of an input: d log p / d w = exp(log g + log input). A unit of value zero has a
+//! g too, and it counts: a weight of zero over a likely input has a gradient.
+
+use crate::circuit::{Circuit, Op, ValidCircuit, Values};
+use crate::ids::{DistId, Id, IdVec, NodeId, WeightsId};
+use crate::real::log_sum_exp;
+
+/// One logarithm a unit of every node, node after node.
+#[derive(Clone, Debug, PartialEq)]
+struct Units {
+    offsets: IdVec<NodeId, usize>,
+    logs: Vec<f64>,
+}
+
+impl Units {
+    /// The logarithm of zero everywhere.
+    fn new(circuit: &Circuit) -> Self {
+        let mut len = 0;
+        let place = |node| {
+            len += circuit.units(node) as usize;
+            len - circuit.units(node) as usize
+        };
+        let offsets = circuit.nodes().map(place).collect();
+        Units { offsets, logs: vec![f64::NEG_INFINITY; len] }
+    }
+
+    fn unit(&self, node: NodeId, unit: usize) -> f64 {
+        self.logs[self.offsets[node] + unit]
+    }
+
+    fn unit_mut(&mut self, node: NodeId, unit: usize) -> &mut f64 {
+        &mut self.logs[self.offsets[node] + unit]
+    }
+}
+
+/// The log values of all nodes for one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forward {
+    units: Units,
+    root: NodeId,
+}
+
+impl Forward {
+    /// The circuit's value: ln p of the observed entries, in nats; −∞ where they are impossible.
+    pub fn log_likelihood(&self) -> f64 {
+        self.log_value(self.root, 0)
+    }
+
+    /// The log value of one unit of a node; −∞ too for nodes that the root does not reach.
+    pub fn log_value(&self, node: NodeId, unit: usize) -> f64 {
+        self.units.unit(node, unit)
+    }
+}
+
+/// ln p of one row, in nats, its missing entries (`None`) summed out; −∞ for an impossible row.
+pub fn log_likelihood(circuit: &ValidCircuit, values: &Values<f64>, row: &[Option<f32>]) -> f64 {
+    forward(circuit, values, row).log_likelihood()
+}
+
+/// The log values of all nodes. `row` has an entry a variable; a missing one is summed out.
+pub fn forward(circuit: &ValidCircuit, values: &Values<f64>, row: &[Option<f32>]) -> Forward {
+    let mut units = Units::new(circuit);
+    for &node in circuit.order() {
+        for unit in 0..circuit.units(node) as usize {
+            let log = log_value(circuit, values, row, &units, node, unit);
+            *units.unit_mut(node, unit) = log;
+        }
+    }
+    Forward { units, root: circuit.root() }
+}
+
+/// The log value of one unit, those of its node's inputs being known.
+fn log_value(
+    circuit: &Circuit,
+    values: &Values<f64>,
+    row: &[Option<f32>],
+    units: &Units,
+    node: NodeId,
+    unit: usize,
+) -> f64 {
+    match circuit.op(node) {
+        Op::Leaf { var, dist } => circuit.dists()[dist].log_value(
+            unit,
+            raw(circuit, values, dist, unit),
+            row[var.index()],
+        ),
+        Op::Given { dist, value } => {
+            circuit.dists()[dist].log_value(unit, raw(circuit, values, dist, unit), Some(value))
+        }
+        Op::One => 0.0,
+        Op::Product | Op::Kronecker => {
+            factors(circuit, node, unit).map(|(input, unit)| units.unit(input, unit)).sum()
+        }
+        Op::Sum { weights } | Op::Mixing { weights } => {
+            let terms = terms(circuit, node, unit);
+            let cols = circuit.weights()[weights].cols as usize;
+            let weights = &values.weights(weights)[unit * cols..][..cols];
+            log_sum_exp(
+                terms.zip(weights).map(|((input, unit), w)| w.ln() + units.unit(input, unit)),
+            )
+        }
+    }
+}
+
+/// Adds d(scale · log p) / d(weights and raw leaf parameters) of one row to `d_values`, given the
+/// row's forward pass.
+///
+/// A row of probability zero adds nothing. Entries are linear-domain derivatives and saturate at the
+/// largest finite number (a zero weight over an input that is all that could explain the row), so
+/// that no infinity can turn into NaN further on.
+pub fn backward(
+    circuit: &ValidCircuit,
+    values: &Values<f64>,
+    forward: &Forward,
+    row: &[Option<f32>],
+    scale: f64,
+    d_values: &mut Values<f64>,
+) {
+    let log_p = forward.log_likelihood();
+    if log_p == f64::NEG_INFINITY {
+        return;
+    }
+    let mut log_g = Units::new(circuit);
+    *log_g.unit_mut(circuit.root(), 0) = -log_p;
+    let mut pass = Backward { circuit, values, forward, row, scale, d_values, log_g };
+    for &node in circuit.order().iter().rev() {
+        for unit in 0..circuit.units(node) as usize {
+            if pass.log_g.unit(node, unit) > f64::NEG_INFINITY {
+                pass.unit(node, unit);
+            }
+        }
+    }
+}
+
+/// The backward pass of one row.
+struct Backward<'a> {
+    circuit: &'a Circuit,
+    values: &'a Values<f64>,
+    forward: &'a Forward,
+    row: &'a [Option<f32>],
+    scale: f64,
+    d_values: &'a mut Values<f64>,
+    /// ln g of every unit, of which those above the current node are complete.
+    log_g: Units,
+}
+
+impl Backward<'_> {
+    /// Passes g of one unit on to what the unit is made of.
+    fn unit(&mut self, node: NodeId, unit: usize) {
+        match self.circuit.op(node) {
+            Op::Leaf { var, dist } => self.leaf(node, unit, dist, self.row[var.index()]),
+            Op::Given { dist, value } => self.leaf(node, unit, dist, Some(value)),
+            Op::One => {}
+            Op::Product | Op::Kronecker => self.product(node, unit),
+            Op::Sum { weights } | Op::Mixing { weights } => self.sum(node, unit, weights),
+        }
+    }
+
+    fn leaf(&mut self, node: NodeId, unit: usize, dist: DistId, value: Option<f32>) {
+        // The derivative by the log value: zero where the value is.
+        let flow = (self.log_g.unit(node, unit) + self.forward.log_value(node, unit)).exp();
+        let Some(value) = value.filter(|_| flow > 0.0) else { return };
+        let array = &self.circuit.dists()[dist];
+        let len = array.family.raw_len();
+        let d_raw = &mut self.d_values.leaf_mut(dist)[unit * len..][..len];
+        let raw = raw(self.circuit, self.values, dist, unit);
+        array.log_value_backward(raw, value, self.scale * flow, d_raw);
+    }
+
+    /// To each factor goes g times all the others. The others are multiplied up from both ends and
+    /// not divided out, because a factor may be zero.
+    fn product(&mut self, node: NodeId, unit: usize) {
+        let factors: Vec<_> = factors(self.circuit, node, unit).collect();
+        let mut after = vec![0.0; factors.len() + 1];
+        for (at, &(input, unit)) in factors.iter().enumerate().rev() {
+            after[at] = after[at + 1] + self.forward.log_value(input, unit);
+        }
+        let mut before = self.log_g.unit(node, unit);
+        for (&(input, unit), after) in factors.iter().zip(&after[1..]) {
+            add_log(self.log_g.unit_mut(input, unit), before + after);
+            before += self.forward.log_value(input, unit);
+        }
+    }
+
+    fn sum(&mut self, node: NodeId, unit: usize, weights: WeightsId) {
+        let g = self.log_g.unit(node, unit);
+        let cols = self.circuit.weights()[weights].cols as usize;
+        let entries = unit * cols..(unit + 1) * cols;
+        let row = &self.values.weights(weights)[entries.clone()];
+        let d_row = &mut self.d_values.weights_mut(weights)[entries];
+        for (((input, unit), w), d) in terms(self.circuit, node, unit).zip(row).zip(d_row) {
+            let by_weight = (g + self.forward.log_value(input, unit)).exp().min(f64::MAX);
+            *d = (*d + self.scale * by_weight).clamp(f64::MIN, f64::MAX);
+            add_log(self.log_g.unit_mut(input, unit), g + w.ln());
+        }
+    }
+}
+
+/// The raw parameters of one unit of a distribution.
+fn raw<'a>(circuit: &Circuit, values: &'a Values<f64>, dist: DistId, unit: usize) -> &'a [f64] {
+    let len = circuit.dists()[dist].family.raw_len();
+    &values.leaf(dist)[unit * len..][..len]
+}
+
+/// The inputs, and which unit of each, that one unit of a product multiplies.
+pub(crate) fn factors(
+    circuit: &Circuit,
+    node: NodeId,
+    unit: usize,
+) -> impl Iterator<Item = (NodeId, usize)> + '_ {
+    let kronecker = circuit.op(node) == Op::Kronecker;
+    let mut rest = unit;
+    circuit.inputs(node).map(move |input| {
+        let units = circuit.units(input) as usize;
+        if !kronecker {
+            return (input, unit);
+        }
+        // The first input's unit varies fastest.
+        let digit = rest % units;
+        rest /= units;
+        (input, digit)
+    })
+}
+
+/// The inputs, and which unit of each, that one unit of a sum or mixing layer weighs: by column.
+pub(crate) fn terms(
+    circuit: &Circuit,
+    node: NodeId,
+    unit: usize,
+) -> impl Iterator<Item = (NodeId, usize)> + Clone + '_ {
+    let mixing = matches!(circuit.op(node), Op::Mixing { .. });
+    let inputs: Vec<NodeId> = circuit.inputs(node).collect();
+    inputs.into_iter().flat_map(move |input| {
+        let units = if mixing { unit..unit + 1 } else { 0..circuit.units(input) as usize };
+        units.map(move |unit| (input, unit))
+    })
+}
+
+/// Adds two numbers given by their logarithms.
+fn add_log(sum: &mut f64, term: f64) {
+    *sum = log_sum_exp([*sum, term].into_iter());
+}
