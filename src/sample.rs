@@ -14,7 +14,8 @@ use crate::circuit::{Op, ValidCircuit, Values};
 use crate::engine::reference::{self, Forward, factors, terms};
 use crate::ids::{Id, NodeId};
 
-/// Draws rows that agree with some evidence.
+/// Draws rows that agree with some evidence. What does not depend on the sample is done once, in
+/// [`Sampler::new`]: many samples should come from one sampler.
 pub struct Sampler<'a> {
     circuit: &'a ValidCircuit,
     values: &'a Values<f64>,
@@ -32,7 +33,7 @@ impl<'a> Sampler<'a> {
         values: &'a Values<f64>,
         evidence: &'a [Option<f32>],
     ) -> Option<Self> {
-        // A node that is given its value, or is left of a marginal, is evidence too.
+        // A leaf that has been given its value is evidence too.
         let specialised =
             || circuit.order().iter().any(|&n| matches!(circuit.op(n), Op::Given { .. }));
         let informed = evidence.iter().any(Option::is_some) || specialised();
@@ -84,11 +85,13 @@ impl<'a> Sampler<'a> {
         weights: &[f64],
         rng: &mut impl Rng,
     ) -> Option<(NodeId, usize)> {
-        let whole = self.forward.as_ref().map(|forward| forward.log_value(node, unit));
-        let share = |input, unit, w: f64| match (&self.forward, whole) {
-            // A share of this unit's value: between zero and one, and summing to one.
-            (Some(forward), Some(whole)) => w * (forward.log_value(input, unit) - whole).exp(),
-            _ => w,
+        // With evidence: the term's share of this unit's value, so that shares sum to one here too.
+        let share = |input, unit_of_input, w: f64| match &self.forward {
+            Some(forward) => {
+                let term = w.ln() + forward.log_value(input, unit_of_input);
+                (term - forward.log_value(node, unit)).exp()
+            }
+            None => w,
         };
         let mut left: f64 = rng.random();
         let mut last = None;
