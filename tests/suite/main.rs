@@ -1,5 +1,5 @@
 //! The test suite: one binary, one module a concern.
 
 mod exact;
-
+mod reference_models;
 mod support;
