@@ -2,4 +2,5 @@
 
 mod exact;
 mod reference_models;
+mod sampling;
 mod support;

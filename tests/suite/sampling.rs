@@ -1,0 +1,207 @@
+//! Samples against the distribution they are drawn from, by chi-square tests at 1e-4 with fixed
+//! seeds.
+
+use std::collections::BTreeMap;
+
+use pcc::circuit::{SourceMap, ValidCircuit, Values, WeightSource, validate};
+use pcc::engine::reference;
+use pcc::ids::VarId;
+use pcc::sample::{Sampler, row_rng, sample, sample_rows};
+use pcc::variables::Variables;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::support::enumerate::{Table, agrees};
+use crate::support::random_circuits::{Case, Kinds, cases, parameterizers};
+
+/// Samples a test.
+const DRAWS: usize = 20_000;
+/// Worlds of a circuit at most, so that most are drawn often.
+const MOST_WORLDS: usize = 600;
+/// Cells expected less often than this are counted together.
+const LEAST_EXPECTED: f64 = 8.0;
+
+/// Fails where counts are such as occur once in 10,000 times or less if each draw falls into a cell
+/// with its probability. A cell of probability zero may not occur at all.
+fn assert_drawn_from(name: &str, cells: &[(f64, usize)]) {
+    let draws = cells.iter().map(|&(_, count)| count).sum::<usize>() as f64;
+    let (mut statistic, mut kept) = (0.0, 0);
+    let mut rare = (0.0, 0.0);
+    let mut add = |expected: f64, count: f64| {
+        statistic += (count - expected).powi(2) / expected;
+        kept += 1;
+    };
+    for &(p, count) in cells {
+        assert!(p > 0.0 || count == 0, "{name}: an impossible cell was drawn {count} times");
+        if p * draws >= LEAST_EXPECTED {
+            add(p * draws, count as f64);
+        } else {
+            rare = (rare.0 + p * draws, rare.1 + count as f64);
+        }
+    }
+    if rare.0 >= LEAST_EXPECTED {
+        add(rare.0, rare.1);
+    } else {
+        // Too few for a chi-square: a Poisson count this small is not above 30 by chance.
+        assert!(rare.1 < 30.0, "{name}: rare cells were drawn {} times, not {}", rare.1, rare.0);
+    }
+    if kept > 1 {
+        let most = chi_square_quantile(f64::from(kept - 1));
+        assert!(statistic <= most, "{name}: chi-square {statistic} of {kept} cells, over {most}");
+    }
+}
+
+/// The value that a chi-square variable passes with probability 1e-4, by Wilson and Hilferty.
+fn chi_square_quantile(freedom: f64) -> f64 {
+    const NORMAL_QUANTILE: f64 = 3.719;
+    let variance = 2.0 / (9.0 * freedom);
+    freedom * (1.0 - variance + NORMAL_QUANTILE * variance.sqrt()).powi(3)
+}
+
+/// Counts of each row of `samples`, [draws, width].
+fn counts(samples: &[f32], width: usize) -> BTreeMap<Vec<u32>, usize> {
+    let mut counts = BTreeMap::new();
+    for row in samples.chunks_exact(width) {
+        *counts.entry(key(row)).or_insert(0) += 1;
+    }
+    counts
+}
+
+fn key(world: &[f32]) -> Vec<u32> {
+    world.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Draws with evidence and compares with the table of all worlds.
+fn check_worlds(case: &Case, values: &Values<f64>, table: &Table, evidence: &[Option<f32>]) {
+    let log_evidence = table.log_marginal(evidence);
+    let samples = sample_rows(&case.circuit, values, evidence, DRAWS, 7).unwrap();
+    let mut counts = counts(&samples, evidence.len());
+    let agreeing = table.entries.iter().filter(|(world, _)| agrees(world, evidence));
+    let cells: Vec<(f64, usize)> = agreeing
+        .map(|(world, log_p)| {
+            let count = counts.remove(&key(world)).unwrap_or(0);
+            ((log_p - log_evidence).exp(), count)
+        })
+        .collect();
+    assert!(counts.is_empty(), "{}: drawn against the evidence: {counts:?}", case.name);
+    assert_drawn_from(&format!("{} given {evidence:?}", case.name), &cells);
+}
+
+#[test]
+fn samples_of_discrete_circuits_have_the_frequencies_of_all_worlds() {
+    let makers = parameterizers();
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut checked = [0; 2];
+    for case in
+        cases(6000..6030, Kinds::Binary, &makers).chain(cases(7000..7030, Kinds::Discrete, &makers))
+    {
+        let values = case.values();
+        let table = Table::new(&case.circuit, &values);
+        if table.entries.len() > MOST_WORLDS {
+            continue;
+        }
+        let mut evidence = vec![None; case.circuit.variables().len()];
+        check_worlds(&case, &values, &table, &evidence);
+        checked[0] += 1;
+        // Evidence that a random world has.
+        let (world, _) = &table.entries[rng.random_range(0..table.entries.len())];
+        for (seen, value) in evidence.iter_mut().zip(world) {
+            *seen = rng.random_bool(0.4).then_some(*value);
+        }
+        if table.log_marginal(&evidence) > f64::NEG_INFINITY {
+            check_worlds(&case, &values, &table, &evidence);
+            checked[1] += 1;
+        }
+    }
+    assert!(checked[0] > 40 && checked[1] > 30, "only {checked:?} circuits");
+}
+
+#[test]
+fn samples_of_densities_have_the_frequencies_of_their_integrals() {
+    const CELL: f64 = 0.5;
+    const POINTS: u32 = 16;
+    let makers = parameterizers();
+    for case in cases(8000..8016, Kinds::Real, &makers) {
+        let values = case.values();
+        let width = case.circuit.variables().len();
+        for seen in [None, Some(0.5)] {
+            // The first variable is drawn and looked at, given the last or nothing.
+            let mut evidence = vec![None; width];
+            if width > 1 {
+                evidence[width - 1] = seen;
+            }
+            let log_evidence = reference::log_likelihood(&case.circuit, &values, &evidence);
+            let samples = sample_rows(&case.circuit, &values, &evidence, DRAWS, 8).unwrap();
+            let cells: Vec<(f64, usize)> = (-28..28)
+                .map(|cell| {
+                    let within = |x: f32| (f64::from(x) / CELL).floor() as i32 == cell;
+                    let count = samples.chunks_exact(width).filter(|row| within(row[0])).count();
+                    let density = |point: u32| {
+                        let part = (f64::from(point) + 0.5) / f64::from(POINTS);
+                        let mut row = evidence.clone();
+                        row[0] = Some(((f64::from(cell) + part) * CELL) as f32);
+                        let log_p = reference::log_likelihood(&case.circuit, &values, &row);
+                        (log_p - log_evidence).exp()
+                    };
+                    let mean = (0..POINTS).map(density).sum::<f64>() / f64::from(POINTS);
+                    (mean * CELL, count)
+                })
+                .collect();
+            let inside: usize = cells.iter().map(|&(_, count)| count).sum();
+            assert_eq!(inside, DRAWS, "{}: samples beyond ±14", case.name);
+            assert_drawn_from(&format!("{} given {evidence:?}", case.name), &cells);
+        }
+    }
+}
+
+#[test]
+fn a_row_depends_on_its_seed_and_number_alone() {
+    let makers = parameterizers();
+    for case in cases(9000..9006, Kinds::Mixed, &makers) {
+        let (circuit, values) = (&case.circuit, case.values());
+        let evidence = vec![None; circuit.variables().len()];
+        let draw = |n, seed| sample_rows(circuit, &values, &evidence, n, seed).unwrap();
+        let with_threads = |count| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build().unwrap();
+            pool.install(|| draw(64, 3))
+        };
+        assert_eq!(with_threads(1), with_threads(3), "{}", case.name);
+        assert_eq!(draw(64, 3)[..evidence.len() * 10], draw(10, 3), "{}", case.name);
+        let sampler = Sampler::new(circuit, &values, &evidence).unwrap();
+        assert_eq!(
+            draw(10, 3)[evidence.len() * 9..],
+            sampler.draw(&mut row_rng(3, 9)),
+            "{}",
+            case.name
+        );
+        assert_ne!(draw(64, 3), draw(64, 4), "{}", case.name);
+    }
+}
+
+/// [a = b] over two binary variables: half [a = 0][b = 0], half [a = 1][b = 1].
+fn equal_pair() -> (ValidCircuit, Values<f64>) {
+    let mut circuit = pcc::circuit::Circuit::new(Variables::binary(2));
+    let indicators = circuit.add_dist(pcc::leaf::Dist::indicators(2));
+    let leaves = [circuit.leaf(VarId(0), indicators), circuit.leaf(VarId(1), indicators)];
+    let product = circuit.product(&leaves);
+    let root = circuit.sum(1, &[product], WeightSource::Frozen(vec![0.5, 0.5]));
+    circuit.set_root(root);
+    let (circuit, _) = validate(circuit, &SourceMap::default()).unwrap();
+    let mut values = Values::zeros(&circuit);
+    let weights = circuit.op(circuit.root()).weights().unwrap();
+    values.weights_mut(weights).copy_from_slice(&[0.5, 0.5]);
+    (circuit, values)
+}
+
+#[test]
+fn impossible_evidence_yields_no_sample_and_possible_evidence_is_kept() {
+    let (circuit, values) = equal_pair();
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let mut draw = |evidence: [Option<f32>; 2]| sample(&circuit, &values, &evidence, &mut rng);
+    assert_eq!(draw([Some(0.0), Some(1.0)]), None);
+    for _ in 0..20 {
+        assert_eq!(draw([None, Some(1.0)]), Some(vec![1.0, 1.0]));
+        assert_eq!(draw([Some(0.0), None]), Some(vec![0.0, 0.0]));
+    }
+    assert_eq!(sample_rows(&circuit, &values, &[Some(0.0), Some(1.0)], 3, 0), None);
+}
