@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::circuit::{Op, ValidCircuit, Values};
-use crate::engine::reference::{self, Forward, factors, terms};
+use crate::engine::reference::{self, Forward, factors, raw, terms, weights_of};
 use crate::ids::{Id, NodeId};
 
 /// Draws rows that agree with some evidence. What does not depend on the sample is done once, in
@@ -61,16 +61,14 @@ impl<'a> Sampler<'a> {
                 Op::Leaf { var, dist } => {
                     if self.evidence[var.index()].is_none() {
                         let array = &circuit.dists()[dist];
-                        let len = array.family.raw_len();
-                        let raw = &self.values.leaf(dist)[unit * len..][..len];
+                        let raw = raw(circuit, self.values, dist, unit);
                         row[var.index()] = array.sample(unit, raw, rng);
                     }
                 }
                 Op::Given { .. } | Op::One => {}
                 Op::Product | Op::Kronecker => open.extend(factors(circuit, node, unit)),
                 Op::Sum { weights } | Op::Mixing { weights } => {
-                    let cols = circuit.weights()[weights].cols as usize;
-                    let weights = &self.values.weights(weights)[unit * cols..][..cols];
+                    let weights = weights_of(circuit, self.values, weights, unit);
                     open.extend(self.pick(node, unit, weights, rng));
                 }
             }

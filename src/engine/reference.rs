@@ -9,9 +9,13 @@
 //! non-negative, and it may be far beyond the range of f64, which is why it stays a logarithm until
 //! it meets the value of an input: d log p / d w = exp(log g + log input). A unit of value zero has a
 //! g too, and it counts: a weight of zero over a likely input has a gradient.
+//!
+//! *Max-product* is the same walk with the greatest term in place of the sum of terms.
 
 use crate::circuit::{Circuit, Op, ValidCircuit, Values};
 use crate::ids::{DistId, Id, IdVec, NodeId, WeightsId};
+use crate::leaf::Family;
+use crate::leaf::gaussian::Bounds;
 use crate::real::log_sum_exp;
 
 /// One logarithm a unit of every node, node after node.
@@ -68,47 +72,127 @@ pub fn log_likelihood(circuit: &ValidCircuit, values: &Values<f64>, row: &[Optio
 
 /// The log values of all nodes. `row` has an entry a variable; a missing one is summed out.
 pub fn forward(circuit: &ValidCircuit, values: &Values<f64>, row: &[Option<f32>]) -> Forward {
+    evaluate(circuit, values, row, Reduce::Sum)
+}
+
+/// The log values of all nodes where a sum is its greatest term and a missing entry takes its best
+/// value in each leaf. At the root: ln of the greatest share that one induced tree has in p, a lower
+/// bound on the greatest p of any completion, and equal to it where the circuit is deterministic.
+pub fn max_product(circuit: &ValidCircuit, values: &Values<f64>, row: &[Option<f32>]) -> Forward {
+    evaluate(circuit, values, row, Reduce::Max)
+}
+
+/// What a sum does with its terms, and a leaf with a missing value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Reduce {
+    Sum,
+    Max,
+}
+
+fn evaluate(
+    circuit: &ValidCircuit,
+    values: &Values<f64>,
+    row: &[Option<f32>],
+    reduce: Reduce,
+) -> Forward {
     let mut units = Units::new(circuit);
     for &node in circuit.order() {
         for unit in 0..circuit.units(node) as usize {
-            let log = log_value(circuit, values, row, &units, node, unit);
+            let log = match circuit.op(node) {
+                Op::Leaf { var, dist } => {
+                    let value = row[var.index()];
+                    leaf(circuit, values, dist, unit, value, reduce)
+                }
+                Op::Given { dist, value } => leaf(circuit, values, dist, unit, Some(value), reduce),
+                Op::One => 0.0,
+                Op::Product | Op::Kronecker => {
+                    factors(circuit, node, unit).map(|(input, unit)| units.unit(input, unit)).sum()
+                }
+                Op::Sum { weights } | Op::Mixing { weights } => {
+                    let terms =
+                        terms(circuit, node, unit).zip(weights_of(circuit, values, weights, unit));
+                    let logs = terms.map(|((input, unit), w)| w.ln() + units.unit(input, unit));
+                    match reduce {
+                        Reduce::Sum => log_sum_exp(logs),
+                        Reduce::Max => logs.fold(f64::NEG_INFINITY, f64::max),
+                    }
+                }
+            };
             *units.unit_mut(node, unit) = log;
         }
     }
     Forward { units, root: circuit.root() }
 }
 
-/// The log value of one unit, those of its node's inputs being known.
-fn log_value(
+fn leaf(
     circuit: &Circuit,
     values: &Values<f64>,
-    row: &[Option<f32>],
-    units: &Units,
-    node: NodeId,
+    dist: DistId,
     unit: usize,
+    value: Option<f32>,
+    reduce: Reduce,
 ) -> f64 {
-    match circuit.op(node) {
-        Op::Leaf { var, dist } => circuit.dists()[dist].log_value(
-            unit,
-            raw(circuit, values, dist, unit),
-            row[var.index()],
-        ),
-        Op::Given { dist, value } => {
-            circuit.dists()[dist].log_value(unit, raw(circuit, values, dist, unit), Some(value))
+    let value = match reduce {
+        Reduce::Sum => value,
+        Reduce::Max => value.or_else(|| Some(mode(circuit, values, dist, unit))),
+    };
+    circuit.dists()[dist].log_value(unit, raw(circuit, values, dist, unit), value)
+}
+
+/// The likeliest value of a leaf's unit, the least one of several.
+fn mode(circuit: &Circuit, values: &Values<f64>, dist: DistId, unit: usize) -> f32 {
+    let array = &circuit.dists()[dist];
+    let raw = raw(circuit, values, dist, unit);
+    match array.family {
+        Family::Gaussian { min_var, max_var } => {
+            Bounds { min_var, max_var }.density(raw).mean as f32
         }
-        Op::One => 0.0,
-        Op::Product | Op::Kronecker => {
-            factors(circuit, node, unit).map(|(input, unit)| units.unit(input, unit)).sum()
-        }
-        Op::Sum { weights } | Op::Mixing { weights } => {
-            let terms = terms(circuit, node, unit);
-            let cols = circuit.weights()[weights].cols as usize;
-            let weights = &values.weights(weights)[unit * cols..][..cols];
-            log_sum_exp(
-                terms.zip(weights).map(|((input, unit), w)| w.ln() + units.unit(input, unit)),
-            )
+        Family::Indicators { .. } | Family::Bernoulli | Family::Categorical { .. } => {
+            let states = (0..array.family.states().unwrap_or(0)).map(|state| state as f32);
+            let logs = states.map(|state| (state, array.log_value(unit, raw, Some(state))));
+            greatest(logs).unwrap_or_default()
         }
     }
+}
+
+/// The first of the items with the greatest number, none if all are −∞.
+fn greatest<T>(items: impl Iterator<Item = (T, f64)>) -> Option<T> {
+    let none = (None, f64::NEG_INFINITY);
+    items.fold(none, |best, (item, log)| if log > best.1 { (Some(item), log) } else { best }).0
+}
+
+/// The observed entries of a row, and for each missing one its value in the induced tree that
+/// [`max_product`] found: the most probable completion where the circuit is deterministic, a likely
+/// one elsewhere. `None` if the observed entries are impossible. A variable that the circuit does not
+/// depend on, and that is not observed, is NaN.
+pub fn complete(
+    circuit: &ValidCircuit,
+    values: &Values<f64>,
+    row: &[Option<f32>],
+) -> Option<Vec<f32>> {
+    let best = max_product(circuit, values, row);
+    if best.log_likelihood() == f64::NEG_INFINITY {
+        return None;
+    }
+    let mut out: Vec<f32> = row.iter().map(|value| value.unwrap_or(f32::NAN)).collect();
+    let mut open = vec![(circuit.root(), 0)];
+    while let Some((node, unit)) = open.pop() {
+        match circuit.op(node) {
+            Op::Leaf { var, dist } if row[var.index()].is_none() => {
+                out[var.index()] = mode(circuit, values, dist, unit);
+            }
+            Op::Leaf { .. } | Op::Given { .. } | Op::One => {}
+            Op::Product | Op::Kronecker => open.extend(factors(circuit, node, unit)),
+            Op::Sum { weights } | Op::Mixing { weights } => {
+                let weights = weights_of(circuit, values, weights, unit);
+                let terms = terms(circuit, node, unit).zip(weights);
+                open.extend(greatest(terms.map(|((input, unit), w)| {
+                    ((input, unit), w.ln() + best.log_value(input, unit))
+                })));
+            }
+        }
+    }
+    Some(out)
 }
 
 /// Adds d(scale · log p) / d(weights and raw leaf parameters) of one row to `d_values`, given the
@@ -193,10 +277,8 @@ impl Backward<'_> {
 
     fn sum(&mut self, node: NodeId, unit: usize, weights: WeightsId) {
         let g = self.log_g.unit(node, unit);
-        let cols = self.circuit.weights()[weights].cols as usize;
-        let entries = unit * cols..(unit + 1) * cols;
-        let row = &self.values.weights(weights)[entries.clone()];
-        let d_row = &mut self.d_values.weights_mut(weights)[entries];
+        let row = weights_of(self.circuit, self.values, weights, unit);
+        let d_row = &mut self.d_values.weights_mut(weights)[unit * row.len()..][..row.len()];
         for (((input, unit), w), d) in terms(self.circuit, node, unit).zip(row).zip(d_row) {
             let by_weight = (g + self.forward.log_value(input, unit)).exp().min(f64::MAX);
             *d = (*d + self.scale * by_weight).clamp(f64::MIN, f64::MAX);
@@ -206,9 +288,25 @@ impl Backward<'_> {
 }
 
 /// The raw parameters of one unit of a distribution.
-fn raw<'a>(circuit: &Circuit, values: &'a Values<f64>, dist: DistId, unit: usize) -> &'a [f64] {
+pub(crate) fn raw<'a>(
+    circuit: &Circuit,
+    values: &'a Values<f64>,
+    dist: DistId,
+    unit: usize,
+) -> &'a [f64] {
     let len = circuit.dists()[dist].family.raw_len();
     &values.leaf(dist)[unit * len..][..len]
+}
+
+/// The weights of one unit of a sum or mixing layer, by column.
+pub(crate) fn weights_of<'a>(
+    circuit: &Circuit,
+    values: &'a Values<f64>,
+    weights: WeightsId,
+    unit: usize,
+) -> &'a [f64] {
+    let cols = circuit.weights()[weights].cols as usize;
+    &values.weights(weights)[unit * cols..][..cols]
 }
 
 /// The inputs, and which unit of each, that one unit of a product multiplies.

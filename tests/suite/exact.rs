@@ -3,15 +3,17 @@
 
 use pcc::circuit::{Circuit, Op, SourceMap, ValidCircuit, Values, WeightSource, validate};
 use pcc::engine::reference;
-use pcc::ids::{Id, IdVec, NodeId, VarId};
+use pcc::ids::{Id, VarId};
 use pcc::leaf::{Dist, Family};
 use pcc::variables::{VarKind, Variables};
 use rand::seq::index;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::support::case::{Case, cases, parameterizers};
 use crate::support::enumerate::{Table, observed, worlds};
-use crate::support::random_circuits::{Case, Kinds, cases, parameterizers};
+use crate::support::literal::linear_values;
+use crate::support::random_circuits::Kinds;
 
 /// Random circuits of binary and of other discrete variables, 240 in all.
 fn discrete_cases() -> impl Iterator<Item = Case> {
@@ -28,48 +30,6 @@ fn random_row(circuit: &Circuit, missing: f64, rng: &mut ChaCha8Rng) -> Vec<Opti
     };
     let values: Vec<f32> = variables.ids().map(&mut value).collect();
     values.into_iter().map(|value| (!rng.random_bool(missing)).then_some(value)).collect()
-}
-
-/// The linear values of all nodes, by the definitions in [`Op`] read literally.
-fn linear_values(
-    circuit: &ValidCircuit,
-    values: &Values<f64>,
-    row: &[Option<f32>],
-) -> IdVec<NodeId, Vec<f64>> {
-    let mut all: IdVec<NodeId, Vec<f64>> = IdVec::filled(Vec::new(), circuit.node_count());
-    for &node in circuit.order() {
-        let units = circuit.units(node) as usize;
-        let inputs: Vec<&[f64]> = circuit.inputs(node).map(|input| &all[input][..]).collect();
-        let leaf = |dist, value| {
-            let len = values.leaf(dist).len() / units;
-            let raw = |unit: usize| &values.leaf(dist)[unit * len..][..len];
-            let unit = |unit| circuit.dists()[dist].log_value(unit, raw(unit), value).exp();
-            (0..units).map(unit).collect()
-        };
-        let out: Vec<f64> = match circuit.op(node) {
-            Op::Leaf { var, dist } => leaf(dist, row[var.index()]),
-            Op::Given { dist, value } => leaf(dist, Some(value)),
-            Op::One => vec![1.0; units],
-            Op::Product => {
-                (0..units).map(|k| inputs.iter().map(|input| input[k]).product()).collect()
-            }
-            // Input by input: every unit so far beside each unit of the next.
-            Op::Kronecker => inputs.iter().fold(vec![1.0], |so_far, input| {
-                input.iter().flat_map(|b| so_far.iter().map(move |a| a * b)).collect()
-            }),
-            Op::Sum { weights } => {
-                let below = inputs.concat();
-                let rows = values.weights(weights).chunks_exact(below.len());
-                rows.map(|row| row.iter().zip(&below).map(|(w, v)| w * v).sum()).collect()
-            }
-            Op::Mixing { weights } => {
-                let rows = values.weights(weights).chunks_exact(inputs.len()).enumerate();
-                rows.map(|(k, row)| row.iter().zip(&inputs).map(|(w, v)| w * v[k]).sum()).collect()
-            }
-        };
-        all[node] = out;
-    }
-    all
 }
 
 #[test]
@@ -90,7 +50,7 @@ fn the_oracle_is_the_definition_of_every_operation() {
         }
         for _ in 0..4 {
             let row = random_row(&case.circuit, 0.3, &mut rng);
-            let linear = linear_values(&case.circuit, &values, &row);
+            let linear = linear_values(&case.circuit, &values, &row, |a, b| a + b);
             let forward = reference::forward(&case.circuit, &values, &row);
             for &node in case.circuit.order() {
                 for (unit, &expected) in linear[node].iter().enumerate() {
@@ -235,7 +195,7 @@ fn impossible_rows_are_minus_infinity_with_no_gradient() {
         let values = case.values();
         for world in worlds(&case.circuit).take(64) {
             let row = observed(&world);
-            let linear = linear_values(&case.circuit, &values, &row);
+            let linear = linear_values(&case.circuit, &values, &row, |a, b| a + b);
             let zero = linear[case.circuit.root()] == [0.0];
             let log_p = reference::log_likelihood(&case.circuit, &values, &row);
             assert_eq!(log_p == f64::NEG_INFINITY, zero, "{}: {row:?} has {log_p}", case.name);
@@ -284,6 +244,9 @@ fn a_zero_weight_over_the_only_likely_input_has_a_finite_gradient() {
     let mut d_values = Values::zeros(&circuit);
     reference::backward(&circuit, &values, &forward, &row, 1.0, &mut d_values);
     assert_eq!(d_values.weights(sum), [f64::MAX, 1.0]);
+    let mut nothing = Values::zeros(&circuit);
+    reference::backward(&circuit, &values, &forward, &row, 0.0, &mut nothing);
+    assert_eq!(nothing.weights(sum), [0.0, 0.0]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The test suite: one binary, one module a concern.
 
 mod exact;
+mod max_product;
 mod reference_models;
 mod sampling;
 mod support;

@@ -26,11 +26,13 @@ const DIR: &str = "PCC_REFERENCE_DIR";
 /// Rows with every entry observed.
 type Rows = Vec<Vec<Option<f32>>>;
 
-/// What is compared with the models: log p of each row, and the gradient of their mean by the flat
-/// parameters.
+/// log p of each row, and the gradient of their mean by the flat parameters.
+type Outcome = (Vec<f64>, Vec<f64>);
+
+/// What is compared with the models.
 struct Engine {
     name: &'static str,
-    run: fn(&ValidCircuit, &Parameters, &[f64], &Rows) -> (Vec<f64>, Vec<f64>),
+    run: fn(&ValidCircuit, &Parameters, &[f64], &Rows) -> Outcome,
     /// |Δ log p| at most, times max(1, |log p|); and |Δ gradient|, times the tensor's largest entry.
     tolerance: f64,
 }
@@ -42,7 +44,7 @@ fn run_reference(
     parameters: &Parameters,
     flat: &[f64],
     rows: &Rows,
-) -> (Vec<f64>, Vec<f64>) {
+) -> Outcome {
     let values = parameters.values(circuit, flat);
     let mut d_values = Values::zeros(circuit);
     let scale = 1.0 / rows.len() as f64;

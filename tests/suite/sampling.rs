@@ -11,8 +11,9 @@ use pcc::variables::Variables;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::support::case::{Case, cases, parameterizers};
 use crate::support::enumerate::{Table, agrees};
-use crate::support::random_circuits::{Case, Kinds, cases, parameterizers};
+use crate::support::random_circuits::Kinds;
 
 /// Samples a test.
 const DRAWS: usize = 20_000;

@@ -1,4 +1,4 @@
-//! Random valid circuits, small enough to enumerate, and parameters for them.
+//! Random valid circuits, small enough to enumerate.
 //!
 //! About one in three is RAT-SPN-like; the others are DAGs that use everything a circuit may have:
 //! regions shared by several parents, Hadamard and Kronecker products of two or three inputs, sums
@@ -7,12 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use pcc::circuit::{Circuit, Op, SourceMap, ValidCircuit, Values, WeightSource, Weights, validate};
+use pcc::circuit::{Circuit, Op, WeightSource, Weights};
 use pcc::ids::{DistId, NodeId, VarId, WeightsId};
 use pcc::leaf::{Dist, Family};
-use pcc::param::Parameterizer;
-use pcc::param::direct::{Direct, WeightDecay};
-use pcc::sector::{Parameters, SectorKind, bind, partition};
 use pcc::variables::{VarKind, Variables};
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
@@ -341,77 +338,5 @@ pub fn pairs(level: &[NodeId]) -> impl Iterator<Item = &[NodeId]> {
     (0..count).map(move |at| {
         let end = if at + 1 == count { level.len() } else { 2 * at + 2 };
         &level[2 * at..end]
-    })
-}
-
-/// A circuit with parameters for it.
-pub struct Case {
-    /// What it is, for messages.
-    pub name: String,
-    /// The circuit.
-    pub circuit: ValidCircuit,
-    /// How parameters become its numbers.
-    pub parameters: Parameters,
-    /// The parameters.
-    pub flat: Vec<f64>,
-}
-
-impl Case {
-    /// Binds a circuit to a parameterizer and draws parameters: as they begin, then spread out, so
-    /// that weights are far from uniform. Slices that do not divide every layer become single entries.
-    ///
-    /// # Panics
-    /// When the circuit is not valid or the parameterizer refuses it.
-    pub fn new(
-        circuit: Circuit,
-        parameterizer: &dyn Parameterizer,
-        kind: SectorKind,
-        seed: u64,
-    ) -> Case {
-        let map = SourceMap::default();
-        let (circuit, _) = validate(circuit, &map)
-            .unwrap_or_else(|faults| panic!("seed {seed} made an invalid circuit: {faults:?}"));
-        let table = partition(&circuit, &map, kind)
-            .or_else(|_| partition(&circuit, &map, SectorKind::Slices(1)))
-            .unwrap_or_else(|faults| panic!("seed {seed}: {faults:?}"));
-        let name = format!("seed {seed}, {}, {:?}", parameterizer.name(), table.kind);
-        let parameters = bind(&circuit, table, parameterizer)
-            .unwrap_or_else(|faults| panic!("{name}: {faults:?}"));
-        let mut flat: Vec<f64> = parameters.initial(&circuit, seed, None);
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        for (id, spec) in parameters.tensors().iter() {
-            // Leaves keep within a few standard deviations of zero.
-            let spread = if spec.group() == "leaf" { 0.3 } else { 1.5 };
-            for value in &mut flat[parameters.tensors().range(id)] {
-                *value += spread * pcc::leaf::gaussian::standard_normal(&mut rng);
-            }
-        }
-        Case { name, circuit, parameters, flat }
-    }
-
-    /// The circuit's numbers.
-    pub fn values(&self) -> Values<f64> {
-        self.parameters.values(&self.circuit, &self.flat)
-    }
-}
-
-/// The parameterizers that every property is tested with.
-pub fn parameterizers() -> Vec<Box<dyn Parameterizer>> {
-    vec![Box::new(Direct), Box::new(WeightDecay { lambda: 1e-4 })]
-}
-
-/// Cases of `count` random circuits, going through parameterizers and kinds of sectors.
-pub fn cases(
-    seeds: std::ops::Range<u64>,
-    kinds: Kinds,
-    parameterizers: &[Box<dyn Parameterizer>],
-) -> impl Iterator<Item = Case> {
-    const SECTORS: [SectorKind; 3] =
-        [SectorKind::PerLayer, SectorKind::Slices(2), SectorKind::Slices(1)];
-    seeds.map(move |seed| {
-        let at = seed as usize;
-        let parameterizer = &*parameterizers[at % parameterizers.len()];
-        let kind = SECTORS[at / parameterizers.len() % SECTORS.len()];
-        Case::new(circuit(seed, kinds), parameterizer, kind, seed)
     })
 }
