@@ -3,14 +3,14 @@
 
 use pcc::circuit::{Circuit, Op, SourceMap, ValidCircuit, Values, WeightSource, validate};
 use pcc::engine::reference;
-use pcc::ids::{Id, VarId};
+use pcc::ids::VarId;
 use pcc::leaf::{Dist, Family};
 use pcc::variables::{VarKind, Variables};
 use rand::seq::index;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::support::case::{Case, cases, parameterizers};
+use crate::support::case::{Case, cases, parameterizers, specialise};
 use crate::support::enumerate::{Table, observed, worlds};
 use crate::support::literal::linear_values;
 use crate::support::random_circuits::Kinds;
@@ -209,8 +209,33 @@ fn impossible_rows_are_minus_infinity_with_no_gradient() {
     assert!(impossible > 50 && possible > 1000, "{impossible} impossible, {possible} possible");
 }
 
-/// w · [x = 0] + (1 − w) · Gaussian(y), … as one sum over products: the first branch can explain
-/// x = 0 alone, the second has the values of y.
+#[test]
+fn a_leaf_that_is_given_a_value_is_evidence_and_one_is_a_missing_entry() {
+    let makers = parameterizers();
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    for case in discrete_cases().chain(cases(2000..2040, Kinds::Mixed, &makers)) {
+        let values = case.values();
+        let row = random_row(&case.circuit, 0.3, &mut rng);
+        let specialised = specialise(&case.circuit, &row);
+        let nothing = vec![None; row.len()];
+        let by_evidence = reference::forward(&case.circuit, &values, &row);
+        let by_circuit = reference::forward(&specialised, &values, &nothing);
+        assert_eq!(by_evidence, by_circuit, "{}: {row:?}", case.name);
+        let gradient = |circuit: &ValidCircuit, forward, row: &[Option<f32>]| {
+            let mut d_values = Values::zeros(circuit);
+            reference::backward(circuit, &values, forward, row, 1.0, &mut d_values);
+            d_values
+        };
+        assert_eq!(
+            gradient(&case.circuit, &by_evidence, &row),
+            gradient(&specialised, &by_circuit, &nothing),
+            "{}: {row:?}",
+            case.name
+        );
+    }
+}
+
+/// A sum of two branches, each Bernoulli(x) · Gaussian(y), with variance 1e-4 and y at 0 and at 10.
 fn two_branches(weights: Vec<f64>) -> ValidCircuit {
     let variables = Variables::named([("x".into(), VarKind::BINARY), ("y".into(), VarKind::Real)]);
     let mut circuit = Circuit::new(variables);
@@ -244,6 +269,8 @@ fn a_zero_weight_over_the_only_likely_input_has_a_finite_gradient() {
     let mut d_values = Values::zeros(&circuit);
     reference::backward(&circuit, &values, &forward, &row, 1.0, &mut d_values);
     assert_eq!(d_values.weights(sum), [f64::MAX, 1.0]);
+    reference::backward(&circuit, &values, &forward, &row, 1.0, &mut d_values);
+    assert_eq!(d_values.weights(sum), [f64::MAX, 2.0]);
     let mut nothing = Values::zeros(&circuit);
     reference::backward(&circuit, &values, &forward, &row, 0.0, &mut nothing);
     assert_eq!(nothing.weights(sum), [0.0, 0.0]);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use pcc::circuit::{SourceMap, ValidCircuit, Values, WeightSource, validate};
+use pcc::circuit::{Circuit, Op, SourceMap, ValidCircuit, Values, WeightSource, validate};
 use pcc::engine::reference;
 use pcc::ids::VarId;
 use pcc::sample::{Sampler, row_rng, sample, sample_rows};
@@ -181,7 +181,7 @@ fn a_row_depends_on_its_seed_and_number_alone() {
 
 /// [a = b] over two binary variables: half [a = 0][b = 0], half [a = 1][b = 1].
 fn equal_pair() -> (ValidCircuit, Values<f64>) {
-    let mut circuit = pcc::circuit::Circuit::new(Variables::binary(2));
+    let mut circuit = Circuit::new(Variables::binary(2));
     let indicators = circuit.add_dist(pcc::leaf::Dist::indicators(2));
     let leaves = [circuit.leaf(VarId(0), indicators), circuit.leaf(VarId(1), indicators)];
     let product = circuit.product(&leaves);
@@ -205,4 +205,37 @@ fn impossible_evidence_yields_no_sample_and_possible_evidence_is_kept() {
         assert_eq!(draw([Some(0.0), None]), Some(vec![0.0, 0.0]));
     }
     assert_eq!(sample_rows(&circuit, &values, &[Some(0.0), Some(1.0)], 3, 0), None);
+}
+
+#[test]
+fn evidence_built_into_a_circuit_draws_what_evidence_beside_it_draws() {
+    let makers = parameterizers();
+    for case in cases(9100..9120, Kinds::Mixed, &makers) {
+        let (circuit, values) = (&case.circuit, case.values());
+        let nothing = vec![None; circuit.variables().len()];
+        let mut evidence = nothing.clone();
+        evidence[0] = Some(1.0);
+        let built_in = give(circuit, VarId(0), 1.0);
+        let Some(beside) = sample_rows(circuit, &values, &evidence, 50, 5) else { continue };
+        let mut inside = sample_rows(&built_in, &values, &nothing, 50, 5).unwrap();
+        for row in inside.chunks_exact_mut(nothing.len()) {
+            // The circuit no longer depends on it.
+            assert!(row[0].is_nan(), "{}", case.name);
+            row[0] = 1.0;
+        }
+        assert_eq!(beside, inside, "{}", case.name);
+    }
+}
+
+/// The circuit with its leaves of one variable given a value.
+fn give(circuit: &ValidCircuit, given: VarId, value: f32) -> ValidCircuit {
+    let mut circuit = Circuit::clone(circuit);
+    for node in circuit.nodes() {
+        if let Op::Leaf { var, dist } = circuit.op(node)
+            && var == given
+        {
+            circuit.set_op(node, Op::Given { dist, value });
+        }
+    }
+    validate(circuit, &SourceMap::default()).unwrap().0
 }

@@ -1,6 +1,7 @@
 //! Random circuits with parameters for them, over parameterizers and kinds of sectors.
 
-use pcc::circuit::{Circuit, SourceMap, ValidCircuit, Values, validate};
+use pcc::circuit::{Circuit, Op, SourceMap, ValidCircuit, Values, validate};
+use pcc::ids::Id;
 use pcc::leaf::gaussian::standard_normal;
 use pcc::param::Parameterizer;
 use pcc::param::direct::{Direct, WeightDecay};
@@ -80,4 +81,20 @@ pub fn cases(
         let kind = SECTORS[at / parameterizers.len() % SECTORS.len()];
         Case::new(circuit(seed, kinds), parameterizer, kind, seed)
     })
+}
+
+/// The circuit with a row built in: leaves of observed variables are given their values, those of
+/// missing ones are one.
+///
+/// # Panics
+/// When the circuit that this makes is not valid.
+pub fn specialise(circuit: &ValidCircuit, row: &[Option<f32>]) -> ValidCircuit {
+    let mut circuit = Circuit::clone(circuit);
+    for node in circuit.nodes() {
+        if let Op::Leaf { var, dist } = circuit.op(node) {
+            let op = row[var.index()].map_or(Op::One, |value| Op::Given { dist, value });
+            circuit.set_op(node, op);
+        }
+    }
+    validate(circuit, &SourceMap::default()).unwrap_or_else(|faults| panic!("{faults:?}")).0
 }

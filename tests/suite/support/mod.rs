@@ -1,5 +1,5 @@
-//! What several tests need: random circuits, and the worlds to sum them over, a second way to
-//! evaluate them.
+//! What several tests need: random circuits with parameters, their worlds to sum over, and a second
+//! way to evaluate them.
 
 pub mod case;
 pub mod enumerate;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use pcc::circuit::{Circuit, Op, WeightSource, Weights};
+use pcc::circuit::{Circuit, Op, SourceMap, WeightSource, Weights, validate};
 use pcc::ids::{DistId, NodeId, VarId, WeightsId};
 use pcc::leaf::{Dist, Family};
 use pcc::variables::{VarKind, Variables};
@@ -339,4 +339,69 @@ pub fn pairs(level: &[NodeId]) -> impl Iterator<Item = &[NodeId]> {
         let end = if at + 1 == count { level.len() } else { 2 * at + 2 };
         &level[2 * at..end]
     })
+}
+
+/// What of the things that a circuit may have this one has.
+fn features(circuit: &Circuit) -> Vec<&'static str> {
+    let mut features = Vec::new();
+    let mut weights_met = Vec::new();
+    let mut dists_met = Vec::new();
+    for node in circuit.nodes() {
+        if circuit.parents(node).count() > 1 {
+            features.push("shared node");
+        }
+        if circuit.inputs(node).count() > 2 {
+            features.push("three inputs");
+        }
+        let op = circuit.op(node);
+        features.push(match op {
+            Op::Leaf { dist, .. } => circuit.dists()[dist].family.name(),
+            Op::Given { .. } | Op::One => "specialised",
+            Op::Product => "Hadamard",
+            Op::Kronecker => "Kronecker",
+            Op::Sum { .. } if circuit.inputs(node).count() > 1 => "sum over several",
+            Op::Sum { .. } => "sum",
+            Op::Mixing { .. } => "mixing",
+        });
+        if let Op::Leaf { dist, .. } = op {
+            features.extend(dists_met.contains(&dist).then_some("tied leaf"));
+            dists_met.push(dist);
+        }
+        if let Some(weights) = op.weights() {
+            features.extend(weights_met.contains(&weights).then_some("tied weights"));
+            weights_met.push(weights);
+        }
+    }
+    for weights in circuit.weights().values() {
+        features.push(match &weights.source {
+            WeightSource::Parameterizer => "parameterized",
+            WeightSource::Direct => "direct",
+            WeightSource::Given(values) if values.contains(&0.0) => "zero weight",
+            WeightSource::Given(_) => "given",
+            WeightSource::Frozen(_) => "frozen",
+        });
+    }
+    features
+}
+
+#[test]
+fn random_circuits_have_all_that_a_circuit_may_have_again_and_again() {
+    let mut met: BTreeMap<&str, usize> = BTreeMap::new();
+    for seed in 0..200 {
+        let of_one: std::collections::BTreeSet<_> =
+            features(&circuit(seed, Kinds::Mixed)).into_iter().collect();
+        of_one.into_iter().for_each(|feature| *met.entry(feature).or_default() += 1);
+    }
+    assert_eq!(met.len(), 18, "{met:?}");
+    assert!(met.values().all(|&circuits| circuits >= 20), "{met:?}");
+}
+
+#[test]
+fn a_random_circuit_is_a_function_of_its_seed() {
+    let text = |seed| {
+        let (circuit, _) = validate(circuit(seed, Kinds::Mixed), &SourceMap::default()).unwrap();
+        format!("{circuit}\n{:?}\n{:?}", circuit.weights(), circuit.dists())
+    };
+    assert_eq!(text(1), text(1));
+    assert_ne!(text(1), text(2));
 }
