@@ -9,8 +9,10 @@
 //! against, and vectors as wide as the machine's in `f32`.
 
 mod plain;
+mod vector;
 
 pub use self::plain::Plain;
+pub use self::vector::Vector;
 use crate::real::Real;
 
 /// Columns of a tile: four vectors of AVX-512.
@@ -137,6 +139,6 @@ impl Lanes for f64 {
 
 impl Lanes for f32 {
     fn run<Task: TileTask<f32>>(task: Task) -> Task::Output {
-        task.run(Plain)
+        pulp::Arch::new().dispatch(vector::Dispatched(task))
     }
 }
