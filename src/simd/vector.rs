@@ -112,11 +112,15 @@ struct Product<'a, S: Simd> {
 impl<S: Simd> Product<'_, S> {
     #[inline(always)]
     fn rows<const R: usize>(&self, out: &mut [S::f32s]) {
-        let width = LANES / S::F32_LANES;
-        if S::REGISTER_COUNT >= 32 {
-            (0..width).step_by(4).for_each(|lane| self.block::<R, 4>(lane, out));
-        } else {
-            (0..width).step_by(2).for_each(|lane| self.block::<R, 2>(lane, out));
+        let mut lane = 0;
+        while lane < LANES / S::F32_LANES {
+            if S::REGISTER_COUNT >= 32 {
+                self.block::<R, 4>(lane, out);
+                lane += 4;
+            } else {
+                self.block::<R, 2>(lane, out);
+                lane += 2;
+            }
         }
     }
 
