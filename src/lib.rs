@@ -19,6 +19,7 @@ pub mod rewrite;
 pub mod sample;
 pub mod scope;
 pub mod sector;
+pub mod simd;
 pub mod spec;
 pub mod structure;
 pub mod train;

@@ -11,6 +11,8 @@
 //! among the sectors that this parameterizer makes, 0 … count − 1.
 
 pub mod direct;
+pub mod hyper;
+pub mod laws;
 pub mod normalise;
 mod tensors;
 
