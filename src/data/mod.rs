@@ -253,3 +253,159 @@ fn no_rows(path: &Path) -> Diagnostic {
 fn shown(path: &Path) -> String {
     path.display().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Categories 0 to 3 and missing values, in a pattern that differs between rows and columns.
+    fn sample(kind: VarKind, rows: usize, columns: usize) -> Dataset {
+        let value = |row: usize, column: usize| match (row * 7 + column * 3) % 5 {
+            4 => None,
+            code => Some(code as f32),
+        };
+        let rows = (0..rows).map(|row| (0..columns).map(|column| value(row, column)).collect());
+        Dataset::from_rows(&Variables::uniform(kind, columns), rows).unwrap()
+    }
+
+    const KINDS: [VarKind; 3] =
+        [VarKind::Categorical { states: 4 }, VarKind::Categorical { states: 300 }, VarKind::Real];
+
+    #[test]
+    fn a_tile_holds_the_rows_it_was_asked_for_and_nan_in_the_other_lanes() {
+        for kind in KINDS {
+            let data = sample(kind, 70, 37);
+            let rows = [69, 0, 3, 3, 41];
+            let mut tile = vec![-1.0; 37 * LANES];
+            data.tile(&rows, &mut tile);
+            for (index, &found) in tile.iter().enumerate() {
+                let (var, lane) = (VarId::from_index(index / LANES), index % LANES);
+                let value = rows.get(lane).and_then(|&row| data.value(row as usize, var));
+                assert_eq!((!found.is_nan()).then_some(found), value, "{kind}, {var}, lane {lane}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_holds_its_values_and_nan_for_a_missing_one() {
+        for kind in KINDS {
+            let data = sample(kind, 3, 5);
+            let mut row = [0.0; 5];
+            data.row(2, &mut row);
+            assert!(row[0].is_nan(), "{row:?}");
+            assert_eq!(row[1..], [2.0, 0.0, 3.0, 1.0]);
+        }
+    }
+
+    #[test]
+    fn a_subset_has_the_rows_of_its_range() {
+        for kind in KINDS {
+            let data = sample(kind, 9, 5);
+            let subset = data.subset(2..5);
+            assert_eq!(subset.rows(), 3);
+            for var in data.variables().ids() {
+                assert_eq!(subset.value(0, var), data.value(2, var));
+                assert_eq!(subset.value(2, var), data.value(4, var));
+            }
+        }
+    }
+
+    #[test]
+    fn missing_values_are_noticed_in_the_whole_and_in_parts() {
+        let rows = [vec![Some(1.0)], vec![None]];
+        for kind in KINDS {
+            let data = Dataset::from_rows(&Variables::uniform(kind, 1), rows.clone()).unwrap();
+            let missing = [0..1, 1..2, 0..2].map(|range| data.subset(range).has_missing());
+            assert_eq!((data.has_missing(), missing), (true, [false, true, true]));
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_tells_shape_kind_and_each_value_apart_but_not_names() {
+        let print = |variables: &Variables, rows: &[&[Option<f32>]]| {
+            let rows = rows.iter().map(|row| row.to_vec());
+            Dataset::from_rows(variables, rows).unwrap().fingerprint()
+        };
+        let two = Variables::binary(2);
+        let base = print(&two, &[&[Some(0.0), Some(1.0)]]);
+        let other = [
+            print(&two, &[&[Some(0.0), None]]),
+            print(&two, &[&[Some(1.0), Some(0.0)]]),
+            print(&Variables::binary(1), &[&[Some(0.0)], &[Some(1.0)]]),
+            print(&Variables::uniform(KINDS[0], 2), &[&[Some(0.0), Some(1.0)]]),
+            print(&Variables::uniform(VarKind::Real, 2), &[&[Some(0.0), Some(1.0)]]),
+        ];
+        for (index, other) in other.iter().enumerate() {
+            assert_ne!(*other, base, "case {index}");
+        }
+        let named = ["a", "b"].map(|name| (name.to_string(), VarKind::BINARY));
+        assert_eq!(print(&Variables::named(named), &[&[Some(-0.0), Some(1.0)]]), base);
+    }
+
+    #[test]
+    fn rows_made_in_memory_are_checked_like_a_file() {
+        let fault = |row: Vec<Option<f32>>| {
+            let rows = [vec![Some(0.0); 2], row];
+            Dataset::from_rows(&Variables::binary(2), rows).unwrap_err()
+        };
+        let value = fault(vec![Some(0.0), Some(f32::NAN)]);
+        insta::assert_snapshot!(value, @"error[E0502]: `NaN` does not suit `x1`, binary: NaN is not a value, nor a missing one");
+        insta::assert_snapshot!(value.notes.join("; "), @"in row 2, column 2");
+        insta::assert_snapshot!(fault(vec![Some(0.5), None]), @"error[E0502]: `0.5` does not suit `x0`, binary: it has a fractional part");
+        insta::assert_snapshot!(fault(vec![None]), @"error[E0501]: 1 column where the circuit has 2 variables");
+    }
+
+    #[test]
+    fn a_file_is_read_by_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let read_as = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            match read(&path, &Variables::binary(2)) {
+                Ok(data) => format!("{data:?}"),
+                Err(fault) => {
+                    fault.to_string().replace(&folder.path().display().to_string(), "DIR")
+                }
+            }
+        };
+        let outcomes = [
+            read_as("a.data", b"0,1\n"),
+            read_as("a.npy", b"0,1\n"),
+            read_as("a.parquet", b"0,1\n"),
+            read_as("b.data", b"PAR1"),
+            read_as("c.data", b"\x93NUMPY\x01"),
+        ];
+        insta::assert_snapshot!(outcomes.join("\n"), @"
+        Dataset[1 rows, 2 columns]
+        DIR/a.npy: error[E0504]: the file is not a NumPy array
+        DIR/a.parquet: error[E0504]: Parquet files are not read by this build
+        DIR/b.data: error[E0504]: Parquet files are not read by this build
+        DIR/c.data: error[E0504]: the file is not a NumPy array
+        ");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let variables = Variables::binary(2);
+        for name in ["absent.data", "absent.npy", "."] {
+            let path = folder.path().join(name);
+            let faults = [
+                read(&path, &variables).unwrap_err(),
+                csv::read_csv(&path, &variables).unwrap_err(),
+                npy::read_npy(&path, &variables).unwrap_err(),
+            ];
+            for fault in faults {
+                assert_eq!(fault.code, Code::E0001, "{fault}");
+                assert!(fault.to_string().starts_with(&shown(&path)), "{fault}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_million_columns_take_a_byte_a_value() {
+        let rows = (0..3).map(|_| vec![Some(1.0); 1_000_000]);
+        let data = Dataset::from_rows(&Variables::binary(1_000_000), rows).unwrap();
+        assert!(matches!(&data.store, Store::Bytes(values) if values.capacity() == 3_000_000));
+    }
+}

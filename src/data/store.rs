@@ -219,17 +219,25 @@ impl Misfit {
 
 /// The diagnostic E0501 of a row of `found` columns, without a place yet.
 pub(super) fn wrong_count(found: usize, expected: usize) -> Diagnostic {
-    let columns = if found == 1 { "column" } else { "columns" };
-    Diagnostic::new(
-        Code::E0501,
-        format!("the row has {found} {columns}; the circuit has {expected} variables"),
-    )
+    let (found, expected) = (counted(found, "column"), counted(expected, "variable"));
+    Diagnostic::new(Code::E0501, format!("{found} where the circuit has {expected}"))
+}
+
+/// A number and its noun.
+pub(super) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A text for a message: control characters escaped, cut when long.
 fn short(text: &str) -> String {
     const SHOWN: usize = 40;
-    let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    let mut shown = String::new();
+    for letter in text.chars().take(SHOWN) {
+        match letter.is_control() {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
+    }
     if text.chars().nth(SHOWN).is_some() {
         shown.push('…');
     }

@@ -67,3 +67,51 @@ fn binary_rows(variables: &Variables, rows: &[[bool; COLUMNS]]) -> Dataset {
     }
     builder.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Id, VarId};
+
+    #[test]
+    fn the_same_seed_gives_the_same_bits() {
+        let splits = toy(1);
+        insta::assert_snapshot!(splits.train.fingerprint(), @"eb8caa777680d92999d3cd93d2794316002f1bf6f3921c43b7786f0eeedb40e4");
+        insta::assert_snapshot!(splits.valid.fingerprint(), @"ee251837e8c05b2fba87bce42eeff74057e52fedba2d0901130408f9ca2cd27c");
+        insta::assert_snapshot!(splits.test.fingerprint(), @"d3380cf1bfecad8d2d09daac50b98407cf765fcd85b782a2346a12faff6e0f98");
+        assert_ne!(toy(2).train.fingerprint(), splits.train.fingerprint());
+    }
+
+    #[test]
+    fn the_split_is_seven_to_one_to_two() {
+        let splits = toy(3);
+        let rows = [splits.train, splits.valid, splits.test].map(|part| part.rows());
+        assert_eq!(rows, [7_000, 1_000, 2_000]);
+    }
+
+    #[test]
+    fn every_variable_is_one_half_of_the_time_and_correlates_the_more_the_nearer() {
+        let train = toy(4).train;
+        let column = |index: usize| -> Vec<f32> {
+            let var = VarId::from_index(index);
+            (0..train.rows()).filter_map(|row| train.value(row, var)).collect()
+        };
+        let columns: Vec<Vec<f32>> = (0..COLUMNS).map(column).collect();
+        // Five standard errors of a mean of 7,000 fair coins.
+        for (index, column) in columns.iter().enumerate() {
+            let mean = column.iter().sum::<f32>() / column.len() as f32;
+            assert!((mean - 0.5).abs() < 0.03, "mean {mean} of column {index}");
+        }
+        // Variables that share the noise of 7 levels, of 4, and of none.
+        let covariance = |distance: usize| {
+            let pairs = (0..COLUMNS).filter(|index| index & distance == 0);
+            let each = pairs.map(|index| {
+                let both = columns[index].iter().zip(&columns[index + distance]);
+                both.map(|(a, b)| (a - 0.5) * (b - 0.5)).sum::<f32>() / train.rows() as f32
+            });
+            each.sum::<f32>() / (COLUMNS / 2) as f32
+        };
+        let [near, middle, far] = [1, 8, 128].map(covariance);
+        assert!(near > middle + 0.02 && middle > far + 0.02, "{near} {middle} {far}");
+    }
+}

@@ -76,3 +76,91 @@ fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     builder.permissions(permissions);
     builder.tempfile_in(folder)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::csv::read_csv;
+    use crate::variables::Variables;
+
+    fn mixed() -> Variables {
+        Variables::named([
+            ("wind".into(), VarKind::Categorical { states: 1 << 24 }),
+            ("heat".into(), VarKind::Real),
+        ])
+    }
+
+    #[test]
+    fn what_is_written_reads_back_to_the_same_values() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.data");
+        let reals = [f32::MAX, f32::MIN_POSITIVE, 1e-45, 0.1, -7.0, 16_777_217.0, 1.0 / 3.0];
+        let mut rows: Vec<_> =
+            reals.iter().map(|&real| vec![Some(16_777_215.0), Some(real)]).collect();
+        rows.push(vec![None, None]);
+        let data = Dataset::from_rows(&mixed(), rows).unwrap();
+        write_csv(&path, &data).unwrap();
+        assert_eq!(read_csv(&path, &mixed()).unwrap().fingerprint(), data.fingerprint());
+        insta::assert_snapshot!(std::fs::read_to_string(&path).unwrap(), @"
+        16777215,3.4028235e38
+        16777215,1.1754944e-38
+        16777215,1e-45
+        16777215,0.1
+        16777215,-7.0
+        16777215,16777216.0
+        16777215,0.33333334
+        ,
+        ");
+    }
+
+    #[test]
+    fn missing_values_of_a_single_column_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.data");
+        let rows = [None, Some(1.0), None].map(|value| vec![value]);
+        let data = Dataset::from_rows(&Variables::binary(1), rows).unwrap();
+        write_csv(&path, &data).unwrap();
+        let back = read_csv(&path, &Variables::binary(1)).unwrap();
+        assert_eq!(back.fingerprint(), data.fingerprint());
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_file_and_its_folder_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.data");
+        std::fs::write(&path, "before").unwrap();
+        let failed = write_whole(&path, |out| {
+            out.write_all(b"half")?;
+            Err(io::Error::other("stopped"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "stopped");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
+        assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_does_not_exist_is_a_diagnostic() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = Dataset::from_rows(&mixed(), []).unwrap();
+        for path in [folder.path().join("absent/f.data"), folder.path().to_path_buf()] {
+            assert_eq!(write_csv(&path, &data).unwrap_err().code, Code::E0001);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_followed_and_a_device_is_not_replaced() {
+        use std::os::unix::fs::{FileTypeExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("f.data"), folder.path().join("link"));
+        std::fs::write(&file, "before").unwrap();
+        symlink(&file, &link).unwrap();
+        write_whole(&link, |out| out.write_all(b"after")).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "after");
+        assert!(link.is_symlink());
+
+        let null = Path::new("/dev/null");
+        write_whole(null, |out| out.write_all(b"gone")).unwrap();
+        assert!(null.metadata().unwrap().file_type().is_char_device());
+    }
+}
