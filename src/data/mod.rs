@@ -380,7 +380,7 @@ mod tests {
         DIR/a.npy: error[E0504]: the file is not a NumPy array
         DIR/a.parquet: error[E0504]: Parquet files are not read by this build
         DIR/b.data: error[E0504]: Parquet files are not read by this build
-        DIR/c.data: error[E0504]: the file is not a NumPy array
+        DIR/c.data: error[E0504]: the file ends within the array's header
         ");
     }
 

@@ -4,7 +4,6 @@
 //! it says before it has been compared with the length of the file. An array has no missing values:
 //! NaN is a fault, as it is everywhere outside a text's empty field.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
@@ -14,7 +13,7 @@ use crate::diag::{Code, Diagnostic};
 use crate::ids::Id;
 use crate::variables::Variables;
 
-use super::store::{Builder, admit};
+use super::store::{Builder, admit, counted, wrong_count};
 use super::{Dataset, no_rows, open, shown, unreadable};
 
 /// The first bytes of every file of the format.
@@ -39,12 +38,22 @@ const LARGEST_PRODUCT: u64 = 1 << 48;
 /// included), E0503 no rows, E0504 a damaged file or an element type not listed above. Rows and
 /// columns count from 1.
 pub fn read_npy(path: &Path, variables: &Variables) -> Result<Dataset, Diagnostic> {
-    let mut input = BufReader::new(open(path)?);
-    let length = input.get_ref().metadata().map_err(|error| unreadable(path, &error))?.len();
+    let file = open(path)?;
+    let length = file.metadata().map_err(|error| unreadable(path, &error))?.len();
+    parse(path, BufReader::new(file), length, variables)
+}
+
+/// Reads an array from `length` bytes of input; `path` only names it in messages.
+fn parse(
+    path: &Path,
+    mut input: impl Read,
+    length: u64,
+    variables: &Variables,
+) -> Result<Dataset, Diagnostic> {
     let damaged = |reason: String| Diagnostic::new(Code::E0504, reason).in_file(shown(path));
     let text = read_header(&mut input).map_err(damaged)?;
     let header = NpyHeader::from_reader(text.as_slice())
-        .map_err(|error| damaged(format!("the array's header is damaged: {error}")))?;
+        .map_err(|error| damaged(format!("the array's header is damaged: {}", brief(&error))))?;
     let element = Element::of(&header.dtype()).map_err(damaged)?;
     check_length(&header, element, length.saturating_sub(text.len() as u64)).map_err(damaged)?;
     let shape = Shape::of(&header).map_err(damaged)?;
@@ -52,29 +61,24 @@ pub fn read_npy(path: &Path, variables: &Variables) -> Result<Dataset, Diagnosti
         return Err(no_rows(path));
     }
     if shape.columns != variables.len() {
-        let expected = variables.len();
-        let found = shape.columns;
-        return Err(Diagnostic::new(
-            Code::E0501,
-            format!("the array has {found} columns; the circuit has {expected} variables"),
-        )
-        .in_file(shown(path)));
+        return Err(wrong_count(shape.columns, variables.len()).in_file(shown(path)));
     }
-    let job = Job { path, variables, shape, file: NpyFile::with_header(header, input) };
-    element.read(job)
+    element.read(Job { path, variables, shape, file: NpyFile::with_header(header, input) })
 }
 
 /// The bytes from the magic to the end of the header, once they are known to be harmless.
 fn read_header(input: &mut impl Read) -> Result<Vec<u8>, String> {
     let truncated = |_: io::Error| "the file ends within the array's header".to_string();
-    let mut bytes = vec![0; MAGIC.len() + 2];
-    input.read_exact(&mut bytes).map_err(|_| "the file is not a NumPy array".to_string())?;
-    if !bytes.starts_with(MAGIC) {
+    let mut bytes = vec![0; MAGIC.len()];
+    if input.read_exact(&mut bytes).is_err() || bytes != MAGIC {
         return Err("the file is not a NumPy array".to_string());
     }
-    let size_bytes = if bytes[MAGIC.len()] == 1 { 2 } else { 4 };
+    let mut version = [0; 2];
+    input.read_exact(&mut version).map_err(truncated)?;
     let mut size = [0; 4];
+    let size_bytes = if version[0] == 1 { 2 } else { 4 };
     input.read_exact(&mut size[..size_bytes]).map_err(truncated)?;
+    bytes.extend_from_slice(&version);
     bytes.extend_from_slice(&size[..size_bytes]);
     let size = u32::from_le_bytes(size) as usize;
     if size > LONGEST_HEADER {
@@ -85,6 +89,11 @@ fn read_header(input: &mut impl Read) -> Result<Vec<u8>, String> {
     input.read_exact(&mut bytes[start..]).map_err(truncated)?;
     check_header(&bytes[start..])?;
     Ok(bytes)
+}
+
+/// What the header's parser found wrong, without its excerpt of the header.
+fn brief(error: &io::Error) -> String {
+    error.to_string().split(':').next().unwrap_or_default().to_string()
 }
 
 /// Refuses what the header's parser could overflow on: deep nesting and enormous numbers.
@@ -98,17 +107,19 @@ fn check_header(text: &[u8]) -> Result<(), String> {
     if text.windows(2).any(odd_number) {
         return Err("the array's header is damaged: a number is not decimal".to_string());
     }
-    let mut product = 1u64;
-    for digits in text.split(|byte| !byte.is_ascii_digit()).filter(|digits| !digits.is_empty()) {
-        let number = digits.iter().fold(0u64, |number, digit| {
-            number.saturating_mul(10).saturating_add((digit - b'0').into())
-        });
-        product = product.saturating_mul(number.max(1));
-    }
+    let numbers = text.split(|byte| !byte.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    let product = numbers.map(decimal).fold(1u64, |product, n| product.saturating_mul(n.max(1)));
     if product > LARGEST_PRODUCT {
         return Err("the array's header declares a size no file has".to_string());
     }
     Ok(())
+}
+
+/// The number of these decimal digits, or the largest one.
+fn decimal(digits: &[u8]) -> u64 {
+    let append =
+        |number: u64, digit: &u8| number.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
+    digits.iter().fold(0, append)
 }
 
 /// Refuses a file that is shorter or longer than its header declares.
@@ -118,7 +129,8 @@ fn check_length(header: &NpyHeader, element: Element, found: u64) -> Result<(), 
         return Err(format!("the file is truncated: {found} of {declared} bytes of values"));
     }
     if found > declared {
-        return Err(format!("{} bytes follow the array", found - declared));
+        let extra = usize::try_from(found - declared).unwrap_or(usize::MAX);
+        return Err(format!("the file goes on for {} after the array", counted(extra, "byte")));
     }
     Ok(())
 }
@@ -137,16 +149,13 @@ impl Shape {
         let axes: Option<Vec<usize>> =
             header.shape().iter().map(|&axis| usize::try_from(axis).ok()).collect();
         match axes.as_deref() {
-            Some([rows, axes @ ..]) if !axes.is_empty() => Ok(Shape {
+            Some([rows, axes @ ..]) => Ok(Shape {
                 rows: *rows,
                 columns: axes.iter().product(),
                 axes: axes.to_vec(),
                 order: header.order(),
             }),
-            _ => Err(format!(
-                "the array has the shape {:?}; rows and columns are needed",
-                header.shape()
-            )),
+            _ => Err("the array has no axis for the rows".to_string()),
         }
     }
 
@@ -220,7 +229,7 @@ impl Element {
 
     /// Reads the values. An integer beyond 2^53 is rounded, which no check can notice: it is no
     /// category, and an `f32` in any case.
-    fn read(self, job: Job) -> Result<Dataset, Diagnostic> {
+    fn read<R: Read>(self, job: Job<R>) -> Result<Dataset, Diagnostic> {
         match self {
             Element::Bool => job.read(|value: bool| f64::from(u8::from(value))),
             Element::I8 => job.read(|value: i8| f64::from(value)),
@@ -238,14 +247,14 @@ impl Element {
 }
 
 /// An array whose header has been accepted.
-struct Job<'a> {
+struct Job<'a, R: Read> {
     path: &'a Path,
     variables: &'a Variables,
     shape: Shape,
-    file: NpyFile<BufReader<File>>,
+    file: NpyFile<R>,
 }
 
-impl Job<'_> {
+impl<R: Read> Job<'_, R> {
     fn read<T: Deserialize + Copy>(self, number: impl Fn(T) -> f64) -> Result<Dataset, Diagnostic> {
         let Job { path, variables, shape, file } = self;
         let damaged = |error: &dyn std::fmt::Display| {
@@ -282,7 +291,7 @@ fn fill(
         for var in variables.ids() {
             let value = next(row, var.index())?;
             let stored = admit(variables.kind(var), value).map_err(|misfit| {
-                misfit.diagnostic(variables, var, &value.to_string()).in_row(
+                misfit.diagnostic(variables, var, &number_text(value)).in_row(
                     shown(path),
                     row + 1,
                     Some(var.index() + 1),
@@ -294,3 +303,12 @@ fn fill(
     }
     Ok(builder.finish())
 }
+
+/// A number for a message, with an exponent when it is long otherwise.
+fn number_text(value: f64) -> String {
+    let plain = value.to_string();
+    if plain.len() > 20 { format!("{value:e}") } else { plain }
+}
+
+#[cfg(test)]
+mod tests;
