@@ -6,6 +6,7 @@
 //! analysis carries width and scope; merging two classes asserts that they agree, so that an unsound
 //! rule trips at once.
 
+use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 
 use egg::{Analysis, DidMerge, EGraph, Id, Language};
@@ -85,6 +86,11 @@ impl Matrix {
     pub fn new(rows: u32, entries: Vec<f64>) -> Self {
         Matrix { rows, cols: entries.len() as u32 / rows.max(1), frozen: Some(entries) }
     }
+
+    fn key(&self) -> Option<(u32, Vec<u64>)> {
+        let frozen = self.frozen.as_ref()?;
+        Some((self.rows, frozen.iter().map(|value| value.to_bits()).collect()))
+    }
 }
 
 /// Width and scope of a class.
@@ -124,18 +130,39 @@ impl ScopeKey {
 pub(super) struct Facts {
     /// Shape of each item.
     pub items: Vec<Shape>,
-    /// Those of the circuit first, then those that rules made.
-    pub matrices: Vec<Matrix>,
+    matrices: Vec<Matrix>,
+    /// The frozen matrices by rows and content.
+    frozen: HashMap<(u32, Vec<u64>), MatrixId>,
 }
 
 impl Facts {
+    /// The tables of a pattern: its items, and its matrices in their order.
+    pub fn new(items: Vec<Shape>, matrices: impl IntoIterator<Item = Matrix>) -> Self {
+        let mut facts = Facts { items, ..Facts::default() };
+        for matrix in matrices {
+            facts.push(matrix);
+        }
+        facts
+    }
+
+    fn push(&mut self, matrix: Matrix) -> MatrixId {
+        let id = MatrixId(self.matrices.len() as u32);
+        if let Some(key) = matrix.key() {
+            self.frozen.entry(key).or_insert(id);
+        }
+        self.matrices.push(matrix);
+        id
+    }
+
     /// The place of a frozen matrix, added if it is new.
     pub fn intern(&mut self, matrix: Matrix) -> MatrixId {
-        let known = self.matrices.iter().position(|other| *other == matrix);
-        MatrixId(known.unwrap_or_else(|| {
-            self.matrices.push(matrix);
-            self.matrices.len() - 1
-        }) as u32)
+        let known = matrix.key().and_then(|key| self.frozen.get(&key).copied());
+        known.unwrap_or_else(|| self.push(matrix))
+    }
+
+    /// A matrix.
+    pub fn matrix(&self, id: MatrixId) -> &Matrix {
+        &self.matrices[id.0 as usize]
     }
 }
 
@@ -159,10 +186,9 @@ impl Analysis<Term> for Facts {
             Term::Kronecker(_) => {
                 Shape { units: shapes().map(|shape| shape.units).product(), scope: union() }
             }
-            Term::Sum(weights, _) | Term::Mixing(weights, _) => Shape {
-                units: graph.analysis.matrices[weights.0 as usize].rows,
-                scope: scope_of_first,
-            },
+            Term::Sum(weights, _) | Term::Mixing(weights, _) => {
+                Shape { units: graph.analysis.matrix(*weights).rows, scope: scope_of_first }
+            }
         }
     }
 

@@ -108,20 +108,21 @@ fn by_rules(
     options: &Options,
     rules: &'static [Rule],
 ) -> Result<Rewritten, Diagnostics> {
-    let before = side(&circuit, &Flat::of(&circuit), &Layers::of(&circuit));
-    let (circuit, mut unchanged) = match request.is_empty() {
-        true => (circuit, true),
-        false => (partial::specialise(&circuit, request)?, false),
-    };
-    let flat = Flat::of(&circuit);
+    let mut flat = Flat::of(&circuit);
+    let before = side(&circuit, &flat, &Layers::of(&circuit));
+    let unchanged = request.is_empty();
+    let circuit = if unchanged { circuit } else { partial::specialise(&circuit, request)? };
+    if !unchanged {
+        flat = Flat::of(&circuit);
+    }
     let mut layers = Layers::of(&circuit);
     let (simpler, trace) = algebra::simplify(&flat, &mut layers, rules, options);
     // The prices of single nodes do not know of einsums and tied weights; those of the whole do.
     let price = |flat: &Flat| Cost::of(flat, &layers).total(&options.target);
     let cheaper = simpler.filter(|simpler| price(simpler) < price(&flat));
+    let unchanged = unchanged && cheaper.is_none();
     let (circuit, after) = match cheaper {
         Some(simpler) => {
-            unchanged = false;
             let result = simpler.to_circuit(&circuit, &layers, specialised(&circuit))?;
             let after = side(&result, &simpler, &layers);
             (result, after)

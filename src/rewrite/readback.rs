@@ -189,7 +189,7 @@ impl Writer<'_> {
         if weights.0 < self.own_layers {
             return weights.0;
         }
-        let matrix = &self.graph.analysis.matrices[weights.0 as usize];
+        let matrix = self.graph.analysis.matrix(weights);
         let known = self.made.iter().position(|other| other == matrix);
         self.own_layers
             + known.unwrap_or_else(|| {

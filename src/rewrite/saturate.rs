@@ -50,10 +50,7 @@ pub(super) fn saturate(
         cols: form.cols,
         frozen: form.frozen.and_then(|id| layers.frozen(id)).map(<[f64]>::to_vec),
     };
-    let facts = Facts {
-        items: island.shapes.clone(),
-        matrices: pattern.layers.iter().map(matrix).collect(),
-    };
+    let facts = Facts::new(island.shapes.clone(), pattern.layers.iter().map(matrix));
     let mut graph = Graph::new(facts);
     let ids = add(&mut graph, pattern);
     let runner: Runner<Term, Facts> = Runner::new(Facts::default())

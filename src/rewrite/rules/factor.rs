@@ -40,7 +40,7 @@ pub(super) const FACTOR_SUM: Rule = Rule {
             let rest = rests.into_iter().map(product).collect();
             let mut factors = Recipe::classes(common);
             factors.push(Recipe::Sum(Weighting::Same(*weights), rest));
-            match graph.analysis.matrices[weights.0 as usize].rows {
+            match graph.analysis.matrix(*weights).rows {
                 1 => vec![Recipe::Product(factors)],
                 _ => vec![Recipe::Kronecker(factors)],
             }

@@ -22,7 +22,7 @@ pub(super) const SINGLE_MIXING: Rule = Rule {
     },
     step: |graph, term| match term {
         Term::Mixing(weights, inputs)
-            if inputs.len() == 1 && rows_are_one(matrix(graph, weights.0)) =>
+            if inputs.len() == 1 && rows_are_one(graph.analysis.matrix(*weights)) =>
         {
             vec![Recipe::Class(inputs[0])]
         }
@@ -44,7 +44,7 @@ pub(super) const IDENTITY_SUM: Rule = Rule {
     },
     step: |graph, term| match term {
         Term::Sum(weights, inputs)
-            if inputs.len() == 1 && is_identity(matrix(graph, weights.0)) =>
+            if inputs.len() == 1 && is_identity(graph.analysis.matrix(*weights)) =>
         {
             vec![Recipe::Class(inputs[0])]
         }
@@ -70,14 +70,14 @@ pub(super) const EQUAL_INPUTS: Rule = Rule {
         let (weights, inputs, scalar) = match term {
             Term::Mixing(weights, inputs) => (weights, inputs, true),
             Term::Sum(weights, inputs) => {
-                let scalar = matrix(graph, weights.0).rows == 1
+                let scalar = graph.analysis.matrix(*weights).rows == 1
                     && inputs.iter().all(|&input| graph[input].data.units == 1);
                 (weights, inputs, scalar)
             }
             _ => return Vec::new(),
         };
         let equal = inputs.iter().all(|&input| graph.find(input) == graph.find(inputs[0]));
-        if scalar && inputs.len() > 1 && equal && rows_are_one(matrix(graph, weights.0)) {
+        if scalar && inputs.len() > 1 && equal && rows_are_one(graph.analysis.matrix(*weights)) {
             vec![Recipe::Class(inputs[0])]
         } else {
             Vec::new()
@@ -238,7 +238,7 @@ impl<'g> Frozen<'g> {
             Term::Mixing(weights, inputs) => (true, weights, inputs),
             _ => return None,
         };
-        let matrix = matrix(graph, weights.0);
+        let matrix = graph.analysis.matrix(*weights);
         let entries = matrix.frozen.as_deref()?;
         let width = |&input: &Id| if mixing { 1 } else { graph[input].data.units as usize };
         let widths = inputs.iter().map(width).collect();
@@ -258,6 +258,10 @@ impl<'g> Frozen<'g> {
         self.widths.iter().map(block).collect()
     }
 
+    fn has_zero_block(&self) -> bool {
+        zero_blocks(self.entries, self.cols(), &self.widths).contains(&true)
+    }
+
     /// New entries, each row made of the old one.
     fn rows_of(&self, mut of: impl FnMut(&[f64]) -> Vec<f64>) -> Vec<f64> {
         self.entries.chunks(self.cols().max(1)).flat_map(&mut of).collect()
@@ -274,18 +278,20 @@ fn layer(mixing: bool, rows: u32, entries: Vec<f64>, inputs: Vec<Recipe>) -> Rec
     if mixing { Recipe::Mixing(weights, inputs) } else { Recipe::Sum(weights, inputs) }
 }
 
-fn matrix(graph: &Graph, weights: u32) -> &Matrix {
-    &graph.analysis.matrices[weights as usize]
-}
-
-/// The frozen layer of a kind in each child's class, that of most inputs if there are several.
+/// The frozen layer of a kind in each child's class, that of most inputs if there are several. A layer
+/// over its own class, as x = Σ_(½ ‖ ½)(x, x), would be opened for ever, and zero weights hide others.
 fn frozen_inner<'g>(graph: &'g Graph, children: &[Id], mixing: bool) -> Vec<Option<Frozen<'g>>> {
-    let pick = |term: &'g Term| {
-        let inner = Frozen::of(graph, term)?;
-        (inner.mixing == mixing).then_some(term)
+    let one = |&child: &Id| {
+        let pick = |term: &'g Term| {
+            let inner = Frozen::of(graph, term)?;
+            let itself = inner.inputs.iter().any(|&input| graph.find(input) == graph.find(child));
+            (inner.mixing == mixing && !itself && !inner.has_zero_block()).then_some(term)
+        };
+        let size = |term: &&Term| egg::Language::children(*term).len();
+        let terms = largest(graph, &[child], pick, size);
+        terms.into_iter().flatten().next().and_then(|term| Frozen::of(graph, term))
     };
-    let terms = largest(graph, children, pick, |term: &&Term| egg::Language::children(*term).len());
-    terms.into_iter().map(|term| Frozen::of(graph, term?)).collect()
+    children.iter().map(one).collect()
 }
 
 /// Which inner layers are opened.
@@ -306,6 +312,10 @@ fn collapse<'g>(
     which: Inner,
     block_row: impl Fn(&[f64], std::ops::Range<usize>, &Frozen<'g>, usize) -> Vec<f64>,
 ) -> Vec<Recipe> {
+    if sum.has_zero_block() {
+        // Without its zero inputs it is another term of the same class.
+        return Vec::new();
+    }
     let mixing = matches!(which, Inner::Some(true));
     let inner = frozen_inner(graph, sum.inputs, mixing);
     let openable: Vec<bool> = inner.iter().map(Option::is_some).collect();
