@@ -124,6 +124,7 @@ pub struct Circuit {
     weights: IdVec<WeightsId, Weights>,
     dists: IdVec<DistId, Dist>,
     root: NodeId,
+    specialised: bool,
 }
 
 impl Circuit {
@@ -135,7 +136,19 @@ impl Circuit {
             weights: IdVec::new(),
             dists: IdVec::new(),
             root: NodeId(0),
+            specialised: false,
         }
+    }
+
+    /// Says that variables were taken from this circuit on purpose, by summing them out or by giving
+    /// them values: the root need not depend on all of them.
+    pub fn set_specialised(&mut self, specialised: bool) {
+        self.specialised = specialised;
+    }
+
+    /// Whether variables were taken from this circuit on purpose.
+    pub fn is_specialised(&self) -> bool {
+        self.specialised
     }
 
     /// Makes room for `nodes` nodes and `edges` edges.

@@ -442,8 +442,8 @@ impl Check<'_> {
     fn root_scope(&mut self, scopes: &mut Scopes, root_scope: ScopeId) {
         // A circuit from which variables were taken on purpose has nodes to show for it.
         let circuit = self.circuit;
-        let specialised =
-            circuit.nodes().any(|node| matches!(circuit.op(node), Op::Given { .. } | Op::One));
+        let specialised = circuit.is_specialised()
+            || circuit.nodes().any(|node| matches!(circuit.op(node), Op::Given { .. } | Op::One));
         let all = scopes.everything();
         if root_scope != all && !specialised {
             let missing = self.list(&scopes.difference(all, root_scope));
