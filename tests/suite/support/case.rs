@@ -5,6 +5,7 @@ use pcc::ids::Id;
 use pcc::leaf::gaussian::standard_normal;
 use pcc::param::Parameterizer;
 use pcc::param::direct::{Direct, WeightDecay};
+use pcc::param::hyper::Hyper;
 use pcc::sector::{Parameters, SectorKind, bind, partition};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -64,7 +65,11 @@ impl Case {
 
 /// The parameterizers that every property is tested with.
 pub fn parameterizers() -> Vec<Box<dyn Parameterizer>> {
-    vec![Box::new(Direct), Box::new(WeightDecay { lambda: 1e-4 })]
+    vec![
+        Box::new(Direct),
+        Box::new(WeightDecay { lambda: 1e-4 }),
+        Box::new(Hyper { embedding: 3, hidden: vec![6, 4] }),
+    ]
 }
 
 /// Cases of `count` random circuits, going through parameterizers and kinds of sectors.
