@@ -1,3 +1,52 @@
 //! What an engine is, and the engines.
+//!
+//! An engine turns a plan into an [`Executable`]; learning, evaluation and benchmarks speak to that
+//! trait and know no engine by name. [`mod@reference`] is no such engine: it is the oracle that judges
+//! them, walks the circuit itself and knows no plan.
 
+pub mod cpu;
 pub mod reference;
+
+use crate::data::Dataset;
+
+/// What became of the rows of one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Rows of probability zero.
+    pub impossible: usize,
+    /// Rows evaluated again in the log domain, because linear arithmetic might have lost a part of
+    /// them.
+    pub in_logs: usize,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Tally) {
+        self.impossible += other.impossible;
+        self.in_logs += other.in_logs;
+    }
+}
+
+/// A compiled circuit, ready to run. It owns its memory, and allocates none while it runs.
+pub trait Executable: Send {
+    /// Makes the weights of the circuit from the flat buffer of its parameters, for evaluations.
+    fn load(&mut self, parameters: &[f32]);
+
+    /// Writes ln p of each of `rows` of `data` to `log_p`, in nats, under the parameters loaded last;
+    /// −∞ for an impossible row. Any number of rows.
+    fn log_likelihood(&mut self, data: &Dataset, rows: &[u32], log_p: &mut [f64]) -> Tally;
+
+    /// Loads `parameters`, writes ln p of each row to `log_p`, and the gradient of their sum by each
+    /// parameter to `gradient`. Impossible rows have no gradient.
+    fn gradient(
+        &mut self,
+        parameters: &[f32],
+        data: &Dataset,
+        rows: &[u32],
+        log_p: &mut [f64],
+        gradient: &mut [f32],
+    ) -> Tally;
+
+    /// What the bits of a result depend on besides the inputs: the instruction set, say. A training
+    /// run is continued only where this is the same.
+    fn arithmetic(&self) -> String;
+}
