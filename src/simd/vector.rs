@@ -135,12 +135,17 @@ impl<S: Simd> Product<'_, S> {
                 *sums = [simd.splat_f32s(bias); V];
             }
         }
+        // The first entry that each row needs, so that one index serves all of them.
+        let rows: [&[f32]; R] = std::array::from_fn(|row| {
+            let start = (self.first + row) * matrix.row_step;
+            &matrix.entries[start..start + matrix.reach()]
+        });
         for (col, input) in self.input.chunks_exact(width).enumerate() {
-            let input = &input[lane..lane + V];
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let at = (self.first + row) * matrix.row_step + col * matrix.col_step;
-                let weight = simd.splat_f32s(matrix.entries[at]);
-                for (sum, &x) in sums.iter_mut().zip(input) {
+            let mut x = [simd.splat_f32s(0.0); V];
+            x.copy_from_slice(&input[lane..lane + V]);
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                let weight = simd.splat_f32s(row[col * matrix.col_step]);
+                for (sum, &x) in sums.iter_mut().zip(&x) {
                     *sum = simd.mul_add_e_f32s(weight, x, *sum);
                 }
             }
