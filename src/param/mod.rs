@@ -14,6 +14,7 @@ pub mod direct;
 pub mod hyper;
 pub mod laws;
 pub mod normalise;
+pub mod registry;
 mod tensors;
 
 use std::fmt;

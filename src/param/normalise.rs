@@ -1,6 +1,10 @@
-//! From logits to weights: the softmax of each normalisation group, and its gradient.
+//! From logits to weights: the softmax of each normalisation group, and its gradient; for one sector
+//! after the other, or for the sectors of a tile, one in each lane.
+
+use pulp::Simd;
 
 use crate::real::Real;
+use crate::simd::{LANES, exp};
 
 /// Replaces each run of `len` logits by its softmax.
 pub fn softmax<T: Real>(logits: &mut [T], len: usize) {
@@ -22,6 +26,183 @@ pub fn softmax_backward<T: Real>(weights: &[T], gradient: &mut [T], len: usize) 
         let dot: T = weights.iter().zip(gradient.iter()).map(|(&w, &d)| w * d).sum();
         for (d, &w) in gradient.iter_mut().zip(weights) {
             *d = w * (*d - dot);
+        }
+    }
+}
+
+/// What an engine must know of weights to bound the error of its sums.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Least {
+    /// The least weight above zero; +∞ if there is none.
+    pub weight: f32,
+    /// Whether a weight is zero.
+    pub zero: bool,
+}
+
+impl Least {
+    /// Of no weights.
+    pub const NONE: Least = Least { weight: f32::INFINITY, zero: false };
+
+    /// Of both.
+    pub fn and(self, other: Least) -> Least {
+        Least { weight: self.weight.min(other.weight), zero: self.zero || other.zero }
+    }
+}
+
+/// Replaces, in each lane of a tile [entries][[`LANES`]], each run of `len` logits by its softmax.
+/// Returns the least weights of the first `live` lanes.
+#[inline(always)]
+pub fn softmax_lanes<S: Simd>(simd: S, tile: &mut [f32], len: usize, live: usize) -> Least {
+    let mut least = Least::NONE;
+    for group in tile.chunks_exact_mut(len * LANES) {
+        let group = S::as_mut_simd_f32s(group).0;
+        for vector in 0..LANES / S::F32_LANES {
+            let first = vector * S::F32_LANES;
+            let lowest = softmax_vector(simd, group, vector);
+            if first < live {
+                least = least.and(least_of::<S>(simd, lowest, live - first));
+            }
+        }
+    }
+    least
+}
+
+/// The softmax of the lanes of one vector; returns the least weight above zero of each lane, and the
+/// least of all.
+#[inline(always)]
+fn softmax_vector<S: Simd>(simd: S, group: &mut [S::f32s], vector: usize) -> [S::f32s; 2] {
+    let width = LANES / S::F32_LANES;
+    let (zero, infinity) = (simd.splat_f32s(0.0), simd.splat_f32s(f32::INFINITY));
+    let mut top = simd.splat_f32s(f32::NEG_INFINITY);
+    for row in group.chunks_exact(width) {
+        top = simd.max_f32s(top, row[vector]);
+    }
+    let mut sum = zero;
+    for row in group.chunks_exact_mut(width) {
+        row[vector] = exp(simd, simd.sub_f32s(row[vector], top));
+        sum = simd.add_f32s(sum, row[vector]);
+    }
+    let scale = simd.div_f32s(simd.splat_f32s(1.0), sum);
+    let (mut positive, mut lowest) = (infinity, infinity);
+    for row in group.chunks_exact_mut(width) {
+        let weight = simd.mul_f32s(row[vector], scale);
+        let above = simd.select_f32s(simd.greater_than_f32s(weight, zero), weight, infinity);
+        positive = simd.min_f32s(positive, above);
+        lowest = simd.min_f32s(lowest, weight);
+        row[vector] = weight;
+    }
+    [positive, lowest]
+}
+
+/// The least of the first `live` lanes of a vector.
+#[inline(always)]
+fn least_of<S: Simd>(simd: S, [positive, lowest]: [S::f32s; 2], live: usize) -> Least {
+    if live >= S::F32_LANES {
+        let zero = simd.reduce_min_f32s(lowest) == 0.0;
+        return Least { weight: simd.reduce_min_f32s(positive), zero };
+    }
+    let (mut positives, mut lowests) = ([f32::INFINITY; LANES], [f32::INFINITY; LANES]);
+    simd.partial_store_f32s(&mut positives[..live], positive);
+    simd.partial_store_f32s(&mut lowests[..live], lowest);
+    let least = |lanes: [f32; LANES]| lanes.into_iter().fold(f32::INFINITY, f32::min);
+    Least { weight: least(positives), zero: least(lowests) == 0.0 }
+}
+
+/// Replaces, in each lane, the gradient by weights by that by their logits; see
+/// [`softmax_backward`]. Both are tiles [entries][[`LANES`]] in runs of `len` entries.
+#[inline(always)]
+pub fn softmax_backward_lanes<S: Simd>(simd: S, weights: &[f32], gradient: &mut [f32], len: usize) {
+    let width = LANES / S::F32_LANES;
+    let groups = weights.chunks_exact(len * LANES).zip(gradient.chunks_exact_mut(len * LANES));
+    for (weights, gradient) in groups {
+        let (weights, gradient) = (S::as_simd_f32s(weights).0, S::as_mut_simd_f32s(gradient).0);
+        for vector in 0..width {
+            let mut dot = simd.splat_f32s(0.0);
+            for (w, d) in weights.chunks_exact(width).zip(gradient.chunks_exact(width)) {
+                dot = simd.mul_add_e_f32s(w[vector], d[vector], dot);
+            }
+            for (w, d) in weights.chunks_exact(width).zip(gradient.chunks_exact_mut(width)) {
+                d[vector] = simd.mul_f32s(w[vector], simd.sub_f32s(d[vector], dot));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pulp::{Arch, WithSimd};
+
+    struct Both<'a> {
+        logits: &'a mut [f32],
+        gradient: &'a mut [f32],
+        len: usize,
+        live: usize,
+    }
+
+    impl WithSimd for Both<'_> {
+        type Output = Least;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Least {
+            let least = softmax_lanes(simd, self.logits, self.len, self.live);
+            softmax_backward_lanes(simd, self.logits, self.gradient, self.len);
+            least
+        }
+    }
+
+    /// A number of either sign for each place, up to `scale`.
+    fn numbers(len: usize, scale: f32) -> Vec<f32> {
+        (0..len).map(|i| (((i * 7919) % 1009) as f32 / 504.5 - 1.0) * scale).collect()
+    }
+
+    fn lane(tile: &[f32], lane: usize) -> Vec<f64> {
+        tile.iter().skip(lane).step_by(LANES).map(|&x| f64::from(x)).collect()
+    }
+
+    #[test]
+    fn lanes_have_the_softmax_and_the_gradient_of_each_sector() {
+        for (groups, len, arch) in
+            [(5, 5, Arch::new()), (5, 2, Arch::new()), (1, 50, Arch::new()), (3, 7, Arch::Scalar)]
+        {
+            let logits = numbers(groups * len * LANES, 9.0);
+            let gradient = numbers(groups * len * LANES, 2.0);
+            let (mut weights, mut d_logits) = (logits.clone(), gradient.clone());
+            let (logit, d) = (&mut weights, &mut d_logits);
+            arch.dispatch(Both { logits: logit, gradient: d, len, live: LANES });
+            for at in 0..LANES {
+                let (mut truth, mut d_truth) = (lane(&logits, at), lane(&gradient, at));
+                softmax(&mut truth, len);
+                softmax_backward(&truth, &mut d_truth, len);
+                let pairs = truth.into_iter().chain(d_truth);
+                for (truth, found) in pairs.zip([lane(&weights, at), lane(&d_logits, at)].concat())
+                {
+                    assert!((truth - found).abs() < 2e-6, "lane {at}: {truth}, {found}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_least_weight_is_that_of_live_lanes_and_zeros_are_told_apart() {
+        let mut logits = vec![0.0; 4 * LANES];
+        logits[9] = -200.0; // lane 9: weights 0 and 1
+        logits[20] = -3.0; // lane 20
+        for arch in [Arch::new(), Arch::Scalar] {
+            for (live, weight, zero) in [
+                (9, 0.5, false),
+                (10, 0.5, true),
+                (21, 0.047_425_87, true),
+                (LANES, 0.047_425_87, true),
+            ] {
+                let (mut logits, mut gradient) = (logits.clone(), vec![0.0; 4 * LANES]);
+                let (logits, gradient) = (&mut logits, &mut gradient);
+                let least = arch.dispatch(Both { logits, gradient, len: 2, live });
+                assert!(
+                    (least.weight - weight).abs() < 1e-7 && least.zero == zero,
+                    "{live} {least:?}"
+                );
+            }
         }
     }
 }

@@ -8,9 +8,11 @@
 //! gives it the kernels of its precision: plain loops in `f64`, which the vector code is checked
 //! against, and vectors as wide as the machine's in `f32`.
 
+mod exp;
 mod plain;
 mod vector;
 
+pub use self::exp::{EXP_LARGEST, EXP_ZERO_BELOW, exp};
 pub use self::plain::Plain;
 pub use self::vector::Vector;
 use crate::real::Real;
@@ -40,6 +42,11 @@ impl<'a, T> Matrix<'a, T> {
     /// A row-major matrix without gaps.
     pub fn row_major(entries: &'a [T], rows: usize, cols: usize) -> Self {
         Matrix { entries, rows, cols, row_step: cols, col_step: 1 }
+    }
+
+    /// From the first entry of a row to one past its last.
+    fn reach(&self) -> usize {
+        (self.cols * self.col_step + 1).saturating_sub(self.col_step)
     }
 
     /// Rows and columns exchanged.

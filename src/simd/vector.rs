@@ -135,12 +135,17 @@ impl<S: Simd> Product<'_, S> {
                 *sums = [simd.splat_f32s(bias); V];
             }
         }
+        // The first entry that each row needs, so that one index serves all of them.
+        let rows: [&[f32]; R] = std::array::from_fn(|row| {
+            let start = (self.first + row) * matrix.row_step;
+            &matrix.entries[start..start + matrix.reach()]
+        });
         for (col, input) in self.input.chunks_exact(width).enumerate() {
-            let input = &input[lane..lane + V];
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let at = (self.first + row) * matrix.row_step + col * matrix.col_step;
-                let weight = simd.splat_f32s(matrix.entries[at]);
-                for (sum, &x) in sums.iter_mut().zip(input) {
+            let mut x = [simd.splat_f32s(0.0); V];
+            x.copy_from_slice(&input[lane..lane + V]);
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                let weight = simd.splat_f32s(row[col * matrix.col_step]);
+                for (sum, &x) in sums.iter_mut().zip(&x) {
                     *sum = simd.mul_add_e_f32s(weight, x, *sum);
                 }
             }
@@ -221,6 +226,85 @@ impl<S: Simd> Outer<'_, S> {
                 let at = (row * self.cols + first + col) * step;
                 sums[at] = simd.add_f32s(sums[at], sum);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Lanes, align};
+
+    /// Numbers of either sign.
+    fn numbers(len: usize, seed: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 7919 + seed * 613) % 1009) as f32 / 504.5 - 1.0).collect()
+    }
+
+    /// Every kernel once, on matrices of one size.
+    struct All {
+        rows: usize,
+        cols: usize,
+    }
+
+    impl TileTask<f32> for All {
+        type Output = Vec<Vec<f32>>;
+
+        #[inline(always)]
+        fn run<K: Kernels<f32>>(self, kernels: K) -> Self::Output {
+            let All { rows, cols } = self;
+            let (entries, bias) = (numbers(rows * cols, 1), numbers(rows, 2));
+            let matrix = Matrix::row_major(&entries, rows, cols);
+            let (left, right) = (numbers(rows * LANES, 3), numbers(cols * LANES, 4));
+            let mut results = Vec::new();
+            for (bias, after) in
+                [(&[][..], After::Store), (&bias, After::Relu), (&bias, After::Where(&left))]
+            {
+                let mut out = vec![f32::NAN; rows * LANES];
+                kernels.matrix_times_lanes(matrix, bias, &right, &mut out, after);
+                results.push(out);
+            }
+            let mut out = vec![f32::NAN; cols * LANES];
+            kernels.matrix_times_lanes(matrix.transposed(), &[], &left, &mut out, After::Store);
+            results.push(out);
+            let mut sums = vec![0.0; (rows * cols + rows) * PARTIAL];
+            let (outer, row_sums) = sums.split_at_mut(rows * cols * PARTIAL);
+            kernels.add_outer(&left, &right, outer);
+            kernels.add_rows(&left, row_sums);
+            let mut totals = vec![1.0; rows * cols + rows];
+            kernels.add_sums(&sums, &mut totals);
+            results.push(totals);
+            for live in [1, 17, LANES] {
+                let packed = numbers(live * cols, 5);
+                let (mut tile, mut back) =
+                    (vec![f32::NAN; cols * LANES], vec![f32::NAN; live * cols]);
+                kernels.to_lanes(&packed, cols, &mut tile);
+                kernels.from_lanes(&tile, cols, &mut back);
+                results.extend([tile, back]);
+            }
+            results
+        }
+    }
+
+    #[test]
+    fn vector_kernels_agree_with_plain_loops_on_matrices_of_any_size() {
+        for (rows, cols) in [(1, 1), (2, 5), (5, 3), (7, 16), (13, 4), (20, 20), (25, 17), (6, 33)]
+        {
+            let (plain, vector) = (All { rows, cols }.run(Plain), f32::run(All { rows, cols }));
+            assert_eq!(plain.len(), vector.len());
+            for (kernel, (plain, vector)) in plain.iter().zip(&vector).enumerate() {
+                for (at, (a, b)) in plain.iter().zip(vector).enumerate() {
+                    assert!((a - b).abs() < 1e-4, "{rows}×{cols}, result {kernel}, {at}: {a}, {b}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn scratch_is_aligned_and_loses_less_than_a_vector() {
+        let mut scratch = vec![0.0f32; 100];
+        for skip in 0..PARTIAL {
+            let aligned = align(&mut scratch[skip..]);
+            assert!(aligned.as_ptr().addr() % 64 == 0 && aligned.len() > 100 - skip - PARTIAL);
         }
     }
 }
