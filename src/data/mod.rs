@@ -32,7 +32,7 @@ use store::{Builder, Store};
 pub const LANES: usize = 64;
 
 /// Columns transposed together: their part of a tile stays in the first-level cache.
-const BLOCK: usize = 16;
+const BLOCK: usize = 8;
 
 /// Rows of values of given variables, immutable.
 #[derive(Clone)]
@@ -125,8 +125,8 @@ impl Dataset {
         assert!(rows.len() <= LANES, "{} rows in a tile of {LANES}", rows.len());
         assert_eq!(out.len(), self.columns() * LANES, "a tile's length is columns × lanes");
         match &self.store {
-            Store::Bytes(values) => self.tile_of_bytes(values, rows, out),
-            Store::Reals(values) => self.tile_of_reals(values, rows, out),
+            Store::Bytes(values) => self.turn(values, rows, out, store::widen),
+            Store::Reals(values) => self.turn(values, rows, out, |value| value),
         }
     }
 
@@ -170,32 +170,18 @@ impl Dataset {
         row * self.columns()..(row + 1) * self.columns()
     }
 
-    /// Bytes are transposed before they are widened: a block is then only 1 KiB, and the widening
-    /// reads and writes whole cache lines.
-    fn tile_of_bytes(&self, values: &[u8], rows: &[u32], out: &mut [f32]) {
+    /// Transposes a block of columns at a time. `widen` makes an `f32` of a stored value.
+    fn turn<T: Copy>(&self, values: &[T], rows: &[u32], out: &mut [f32], widen: impl Fn(T) -> f32) {
         for (block, out) in out.chunks_mut(BLOCK * LANES).enumerate() {
-            let mut turned = [[store::MISSING; LANES]; BLOCK];
             for (lane, &row) in rows.iter().enumerate() {
-                let row = &values[self.cells(row as usize)];
-                for (column, &byte) in turned.iter_mut().zip(&row[block * BLOCK..]) {
-                    column[lane] = byte;
+                let row = &values[self.cells(row as usize)][block * BLOCK..];
+                for (out, &value) in out.chunks_exact_mut(LANES).zip(row) {
+                    out[lane] = widen(value);
                 }
             }
-            for (out, column) in out.chunks_exact_mut(LANES).zip(&turned) {
-                for (out, &byte) in out.iter_mut().zip(column) {
-                    *out = store::widen(byte);
-                }
-            }
-        }
-    }
-
-    fn tile_of_reals(&self, values: &[f32], rows: &[u32], out: &mut [f32]) {
-        for (block, out) in out.chunks_mut(BLOCK * LANES).enumerate() {
-            out.fill(f32::NAN);
-            for (lane, &row) in rows.iter().enumerate() {
-                let row = &values[self.cells(row as usize)];
-                for (out, &value) in out.chunks_exact_mut(LANES).zip(&row[block * BLOCK..]) {
-                    out[lane] = value;
+            if rows.len() < LANES {
+                for out in out.chunks_exact_mut(LANES) {
+                    out[rows.len()..].fill(f32::NAN);
                 }
             }
         }

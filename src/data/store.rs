@@ -23,8 +23,20 @@ const EXACT: f64 = (1u32 << f32::MANTISSA_DIGITS) as f64;
 /// A byte of the store as a value.
 #[inline(always)]
 pub(super) fn widen(byte: u8) -> f32 {
-    if byte == MISSING { f32::NAN } else { f32::from(byte) }
+    WIDENED[byte as usize]
 }
+
+/// The value of each byte. In a tile's scattered stores a load costs less than a conversion and a
+/// comparison.
+static WIDENED: [f32; 256] = {
+    let mut widened = [f32::NAN; 256];
+    let mut byte = 0;
+    while byte < MISSING as usize {
+        widened[byte] = byte as f32;
+        byte += 1;
+    }
+    widened
+};
 
 /// The values of a data set, row-major.
 #[derive(Clone)]
