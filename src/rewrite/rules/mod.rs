@@ -104,9 +104,9 @@ impl Weighting {
 }
 
 /// The rules as egg has them.
-pub(super) fn rewrites(rules: &'static [Rule]) -> Vec<Rewrite<Term, Facts>> {
+pub(super) fn rewrites(rules: &[&'static Rule]) -> Vec<Rewrite<Term, Facts>> {
     // Only a rule of pattern variables can be refused, and these have none.
-    rules.iter().filter_map(|rule| Rewrite::new(rule.name, Find(rule), Find(rule)).ok()).collect()
+    rules.iter().filter_map(|&rule| Rewrite::new(rule.name, Find(rule), Find(rule)).ok()).collect()
 }
 
 /// Finds and applies a rule.
