@@ -34,8 +34,12 @@ impl Roughen {
     fn circuit(old: &ValidCircuit, seed: u64) -> Circuit {
         let circuit = Circuit::new(old.variables().clone());
         let mut rough = Roughen { circuit, rng: ChaCha8Rng::seed_from_u64(seed) };
-        old.dists().values().for_each(|dist| drop(rough.circuit.add_dist(dist.clone())));
-        old.weights().values().for_each(|weights| drop(rough.circuit.add_weights(weights.clone())));
+        for dist in old.dists().values() {
+            rough.circuit.add_dist(dist.clone());
+        }
+        for weights in old.weights().values() {
+            rough.circuit.add_weights(weights.clone());
+        }
         let mut place = IdVec::<NodeId, NodeId>::filled(NodeId(0), old.node_count());
         for &node in old.order() {
             let inputs: Vec<NodeId> = old.inputs(node).map(|input| place[input]).collect();
@@ -72,7 +76,7 @@ impl Roughen {
                     self.circuit.mixing(&[one, other], WeightSource::Parameterizer)
                 }
             }
-            Op::Kronecker if inputs.len() > 2 => {
+            Op::Kronecker if inputs.len() > 2 && self.rng.random_ratio(1, 2) => {
                 let (head, tail) = inputs.split_at(self.rng.random_range(1..inputs.len()));
                 let [head, tail] = [head, tail].map(|part| self.circuit.kronecker(part));
                 self.circuit.kronecker(&[head, tail])
@@ -188,7 +192,7 @@ fn rows(circuit: &Circuit, rng: &mut ChaCha8Rng) -> Vec<Vec<Option<f32>>> {
     let variables = circuit.variables();
     let discrete = variables.ids().all(|var| variables.kind(var) != VarKind::Real);
     let mut rows: Vec<Vec<Option<f32>>> = if discrete {
-        worlds(circuit).take(64).map(|world| observed(&world)).collect()
+        worlds(circuit).take(32).map(|world| observed(&world)).collect()
     } else {
         let value = |rng: &mut ChaCha8Rng, var| match variables.kind(var) {
             VarKind::Real => rng.random_range(-2.0..2.0),
