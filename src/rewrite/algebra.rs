@@ -31,7 +31,7 @@ pub(super) struct Trace {
 pub(super) fn simplify(
     flat: &Flat,
     layers: &mut Layers<'_>,
-    rules: &'static [Rule],
+    rules: &[&'static Rule],
     options: &Options,
 ) -> (Option<Flat>, Trace) {
     let mut trace = Trace::default();

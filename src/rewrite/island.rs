@@ -66,7 +66,11 @@ pub(super) struct Island {
 }
 
 /// The nodes at which some rule may apply; `None` if there are none.
-pub(super) fn active(flat: &Flat, layers: &Layers, rules: &[Rule]) -> Option<IdVec<NodeId, bool>> {
+pub(super) fn active(
+    flat: &Flat,
+    layers: &Layers,
+    rules: &[&'static Rule],
+) -> Option<IdVec<NodeId, bool>> {
     let is_active =
         |node| is_inner(flat.op(node)) && rules.iter().any(|rule| (rule.shape)(flat, layers, node));
     let found: IdVec<NodeId, bool> = flat.ids().map(is_active).collect();

@@ -87,9 +87,20 @@ impl Matrix {
         Matrix { rows, cols: entries.len() as u32 / rows.max(1), frozen: Some(entries) }
     }
 
-    fn key(&self) -> Option<(u32, Vec<u64>)> {
+    /// Shape and rough content of a frozen matrix.
+    fn key(&self) -> Option<(u32, Vec<u32>)> {
         let frozen = self.frozen.as_ref()?;
-        Some((self.rows, frozen.iter().map(|value| value.to_bits()).collect()))
+        Some((self.rows, frozen.iter().map(|&value| (value as f32).to_bits()).collect()))
+    }
+
+    /// Whether entries differ by no more than the order of a few additions can make them.
+    fn is_close(&self, other: &Matrix) -> bool {
+        const CLOSE: f64 = 16.0 * f64::EPSILON;
+        let close = |(a, b): (&f64, &f64)| (a - b).abs() <= CLOSE * a.max(*b);
+        match (&self.frozen, &other.frozen) {
+            (Some(a), Some(b)) => a.len() == b.len() && a.iter().zip(b).all(close),
+            _ => false,
+        }
     }
 }
 
@@ -131,8 +142,8 @@ pub(super) struct Facts {
     /// Shape of each item.
     pub items: Vec<Shape>,
     matrices: Vec<Matrix>,
-    /// The frozen matrices by rows and content.
-    frozen: HashMap<(u32, Vec<u64>), MatrixId>,
+    /// The first frozen matrix of each shape and rough content.
+    frozen: HashMap<(u32, Vec<u32>), MatrixId>,
 }
 
 impl Facts {
@@ -154,9 +165,11 @@ impl Facts {
         id
     }
 
-    /// The place of a frozen matrix, added if it is new.
+    /// The place of a frozen matrix, added if there is none that is the same up to rounding: the same
+    /// product may have been formed in another order.
     pub fn intern(&mut self, matrix: Matrix) -> MatrixId {
         let known = matrix.key().and_then(|key| self.frozen.get(&key).copied());
+        let known = known.filter(|&id| self.matrix(id).is_close(&matrix));
         known.unwrap_or_else(|| self.push(matrix))
     }
 

@@ -4,7 +4,9 @@
 //! *Algebra* then applies the laws of [`rules`] by equality saturation (egg), and extracts the cheapest
 //! circuit by the prices of a [`Target`]. The function stays the same for every value of the
 //! parameters: the tables of weights and distributions keep their entries and numbers, learnable
-//! weights are never merged, split or changed, and products of frozen weights are appended.
+//! weights are never merged, split or changed, and products of frozen weights are appended. With the
+//! function the gradients stay; the greatest induced tree, which max-product looks for, may not, since
+//! frozen sums over sums become one.
 //!
 //! What is large and regular costs little: a rule's shape passes over the nodes where it cannot apply,
 //! the rest falls into islands, and islands of one form share one e-graph. Limits are on
@@ -70,6 +72,8 @@ pub struct Options {
     pub target: Target,
     /// Bounds on the work.
     pub limits: Limits,
+    /// Only the rule of this name, so that it can be tried by itself; all if `None`.
+    pub only: Option<&'static str>,
 }
 
 impl Options {
@@ -77,8 +81,13 @@ impl Options {
     pub fn for_target(target: Target) -> Self {
         let limits =
             Limits { island: 256, terms: 4_000, iterations: 12, extraction: 2_000, rounds: 12 };
-        Options { target, limits }
+        Options { target, limits, only: None }
     }
+}
+
+/// The names of all rules, in the order of the law book.
+pub fn rule_names() -> impl Iterator<Item = &'static str> {
+    rules::ALL.iter().map(|rule| rule.name)
 }
 
 /// A circuit after rewriting.
@@ -99,15 +108,8 @@ pub fn rewrite(
     request: &Request,
     options: &Options,
 ) -> Result<Rewritten, Diagnostics> {
-    by_rules(circuit, request, options, rules::ALL)
-}
-
-fn by_rules(
-    circuit: ValidCircuit,
-    request: &Request,
-    options: &Options,
-    rules: &'static [Rule],
-) -> Result<Rewritten, Diagnostics> {
+    let wanted = |rule: &&Rule| options.only.is_none_or(|name| name == rule.name);
+    let rules: Vec<&'static Rule> = rules::ALL.iter().filter(wanted).collect();
     let mut flat = Flat::of(&circuit);
     let before = side(&circuit, &flat, &Layers::of(&circuit));
     let unchanged = request.is_empty();
@@ -116,7 +118,7 @@ fn by_rules(
         flat = Flat::of(&circuit);
     }
     let mut layers = Layers::of(&circuit);
-    let (simpler, trace) = algebra::simplify(&flat, &mut layers, rules, options);
+    let (simpler, trace) = algebra::simplify(&flat, &mut layers, &rules, options);
     // The prices of single nodes do not know of einsums and tied weights; those of the whole do.
     let price = |flat: &Flat| Cost::of(flat, &layers).total(&options.target);
     let cheaper = simpler.filter(|simpler| price(simpler) < price(&flat));

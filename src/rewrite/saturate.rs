@@ -40,7 +40,7 @@ pub(super) struct Replacement {
 pub(super) fn saturate(
     island: &Island,
     layers: &Layers,
-    rules: &'static [Rule],
+    rules: &[&'static Rule],
     target: &Target,
     limits: &Limits,
 ) -> Outcome {

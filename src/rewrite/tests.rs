@@ -181,3 +181,123 @@ fn learnable_sums_are_left_alone() {
     assert!(done.report.unchanged, "{}", done.report);
     assert_eq!(fired(&done), [""; 0]);
 }
+
+#[test]
+fn a_query_keeps_only_what_it_needs() {
+    let mut b = Build::new(3);
+    let x = b.leaves(0..3, 2);
+    let left = b.0.kronecker(&x[..2]);
+    let sum = b.0.sum(2, &[left], WeightSource::Parameterizer);
+    let product = b.0.product(&[sum, x[2]]);
+    let root = b.0.sum(1, &[product], WeightSource::Parameterizer);
+    let circuit = b.done(root);
+    let request =
+        Request { marginalize: vec![VarId(0), VarId(1)], evidence: vec![(VarId(2), 1.0)] };
+    let done = rewrite(circuit.clone(), &request, &options()).expect("rewritten");
+    let [a, b] = [(&circuit, Some(1.0)), (&done.circuit, None)]
+        .map(|(circuit, value)| evaluate(circuit, &[None, None, value]));
+    assert!((a - b).abs() <= 1e-15, "{a} {b}");
+    insta::assert_snapshot!(done.circuit, @r"
+    circuit variables=3 nodes=2 edges=1 root=n1
+    n0 given d2 = 1 units=2 scope=0
+    n1 sum w1(n0) units=1 scope=0
+    ");
+}
+
+#[test]
+fn a_one_of_several_units_keeps_its_place_among_pairs() {
+    let mut b = Build::new(2);
+    let x = b.leaves(0..2, 2);
+    let pairs = b.0.kronecker(&x);
+    let root = b.0.sum(1, &[pairs], WeightSource::Parameterizer);
+    let circuit = b.done(root);
+    let request = Request { marginalize: vec![VarId(0)], evidence: vec![] };
+    let done = rewrite(circuit.clone(), &request, &options()).expect("rewritten");
+    for value in [Some(0.0), Some(1.0), None] {
+        let [a, b] = [&circuit, &done.circuit].map(|c| evaluate(c, &[None, value]));
+        assert!((a - b).abs() <= 1e-15, "{a} {b}");
+    }
+    assert!(done.circuit.nodes().any(|node| done.circuit.op(node) == Op::One));
+}
+
+#[test]
+fn summing_everything_out_leaves_a_one() {
+    let mut b = Build::new(2);
+    let x = b.leaves(0..2, 1);
+    let root = b.0.product(&x);
+    let request = Request { marginalize: vec![VarId(0), VarId(1)], evidence: vec![] };
+    let done = rewrite(b.done(root), &request, &options()).expect("rewritten");
+    assert_eq!(done.circuit.node_count(), 1);
+    assert_eq!(done.circuit.op(done.circuit.root()), Op::One);
+}
+
+#[test]
+fn a_request_that_makes_no_sense_is_refused_with_all_its_faults() {
+    let mut b = Build::new(2);
+    let x = b.leaves(0..2, 1);
+    let root = b.0.product(&x);
+    let request = Request {
+        marginalize: vec![VarId(0), VarId(7)],
+        evidence: vec![(VarId(0), 1.0), (VarId(1), 2.0)],
+    };
+    let faults = rewrite(b.done(root), &request, &options()).expect_err("refused");
+    let text: Vec<String> =
+        faults.iter().map(|fault| format!("{} {}", fault.code, fault.message)).collect();
+    insta::assert_snapshot!(text.join("\n"), @r"
+    E0115 the circuit has no variable x7
+    E0106 the query names variable `x0` twice
+    E0502 variable `x1` is binary and cannot be 2
+    ");
+}
+
+#[test]
+fn a_common_factor_of_learnable_sums_is_taken_out() {
+    let mut b = Build::new(2);
+    let c = b.leaf(0, 3);
+    let [x, y] = [b.leaf(1, 3), b.leaf(1, 3)];
+    let products = [b.0.product(&[c, x]), b.0.product(&[y, c])];
+    let mixing = b.0.mixing(&products, WeightSource::Parameterizer);
+    let root = b.0.sum(1, &[mixing], WeightSource::Parameterizer);
+    let done = check(b.done(root));
+    assert_eq!(fired(&done), ["factor-mixing"]);
+    insta::assert_snapshot!(done.report, @r"
+    before: nodes=7 edges=7 einsums=0
+      multiply-adds=15 value-bytes=160 weight-bytes=36 launches=4
+      circuit variables=2 nodes=7 edges=7 root=n6
+      n0 leaf x0 Bernoulli d0 units=3 scope=1
+      n1 leaf x1 Bernoulli d1 units=3 scope=1
+      n3 product(n0, n1) units=3 scope=2
+      n2 leaf x1 Bernoulli d2 units=3 scope=1
+      n4 product(n2, n0) units=3 scope=2
+      n5 mixing w0(n3, n4) units=3 scope=2
+      n6 sum w1(n5) units=1 scope=2
+    after: nodes=6 edges=5 einsums=0
+      multiply-adds=12 value-bytes=124 weight-bytes=36 launches=3
+      circuit variables=2 nodes=6 edges=5 root=n5
+      n0 leaf x0 Bernoulli d0 units=3 scope=1
+      n1 leaf x1 Bernoulli d1 units=3 scope=1
+      n2 leaf x1 Bernoulli d2 units=3 scope=1
+      n3 mixing w0(n1, n2) units=3 scope=1
+      n4 product(n0, n3) units=3 scope=2
+      n5 sum w1(n4) units=1 scope=2
+    rounds=1 islands=1 e-graphs=1 stop=saturated extraction=exact
+    fired factor-mixing × 1
+    ");
+}
+
+#[test]
+fn islands_of_one_form_share_one_graph() {
+    let mut b = Build::new(6);
+    let mut parts = Vec::new();
+    for var in 0..6 {
+        let x = b.leaf(var, 1);
+        let one = b.0.sum(1, &[x], WeightSource::Parameterizer);
+        parts.push(b.0.sum(1, &[one], WeightSource::Parameterizer));
+    }
+    let root = b.0.kronecker(&parts);
+    let limits = Limits { island: 4, ..options().limits };
+    let options = Options { limits, only: Some("identity-sum"), ..options() };
+    let done = rewrite(b.done(root), &Request::default(), &options).expect("rewritten");
+    assert_eq!(done.report.after.nodes, 7);
+    assert!(done.report.graphs < done.report.islands, "{}", done.report);
+}

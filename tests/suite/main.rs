@@ -3,5 +3,6 @@
 mod exact;
 mod max_product;
 mod reference_models;
+mod rewrite_rules;
 mod sampling;
 mod support;

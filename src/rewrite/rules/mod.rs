@@ -50,6 +50,10 @@ pub(super) const ALL: &[Rule] = &[
     factor::FACTOR_SUM,
 ];
 
+/// Terms of one class that a rule looks at: enough for what circuits need, and a bound on what equal
+/// terms can make of each other.
+const MOST_TERMS: usize = 12;
+
 /// A term to be added to the graph, over classes that are there.
 #[derive(Clone, Debug)]
 pub(super) enum Recipe {
@@ -104,9 +108,9 @@ impl Weighting {
 }
 
 /// The rules as egg has them.
-pub(super) fn rewrites(rules: &'static [Rule]) -> Vec<Rewrite<Term, Facts>> {
+pub(super) fn rewrites(rules: &[&'static Rule]) -> Vec<Rewrite<Term, Facts>> {
     // Only a rule of pattern variables can be refused, and these have none.
-    rules.iter().filter_map(|rule| Rewrite::new(rule.name, Find(rule), Find(rule)).ok()).collect()
+    rules.iter().filter_map(|&rule| Rewrite::new(rule.name, Find(rule), Find(rule)).ok()).collect()
 }
 
 /// Finds and applies a rule.
@@ -119,7 +123,8 @@ impl Searcher<Term, Facts> for Find {
         eclass: Id,
         _limit: usize,
     ) -> Option<SearchMatches<'_, Term>> {
-        let found = graph[eclass].iter().any(|term| !(self.0.step)(graph, term).is_empty());
+        let terms = graph[eclass].iter().take(MOST_TERMS);
+        let found = terms.into_iter().any(|term| !(self.0.step)(graph, term).is_empty());
         found.then(|| SearchMatches { eclass, substs: vec![Subst::default()], ast: None })
     }
 
@@ -147,6 +152,7 @@ impl Applier<Term, Facts> for Find {
     ) -> Vec<Id> {
         let mut terms = graph[eclass].nodes.clone();
         terms.sort_unstable();
+        terms.truncate(MOST_TERMS);
         let mut changed = Vec::new();
         for term in terms {
             for recipe in (self.0.step)(graph, &term) {
@@ -182,7 +188,7 @@ fn openings(openable: &[bool]) -> Vec<Vec<bool>> {
     if count > 0 {
         choices.push(openable.to_vec());
     }
-    if (2..=4).contains(&count) {
+    if (2..=3).contains(&count) {
         for index in (0..openable.len()).filter(|&index| openable[index]) {
             choices.push((0..openable.len()).map(|other| other == index).collect());
         }

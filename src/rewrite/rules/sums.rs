@@ -258,8 +258,13 @@ impl<'g> Frozen<'g> {
         self.widths.iter().map(block).collect()
     }
 
-    fn has_zero_block(&self) -> bool {
-        zero_blocks(self.entries, self.cols(), &self.widths).contains(&true)
+    /// Whether it has zero or equal inputs: without them it is another term of the same class, which
+    /// alone is collapsed, lest the same be made in many ways.
+    fn is_reducible(&self, graph: &Graph) -> bool {
+        let mut inputs: Vec<Id> = self.inputs.iter().map(|&input| graph.find(input)).collect();
+        inputs.sort_unstable();
+        inputs.windows(2).any(|pair| pair[0] == pair[1])
+            || zero_blocks(self.entries, self.cols(), &self.widths).contains(&true)
     }
 
     /// New entries, each row made of the old one.
@@ -278,16 +283,17 @@ fn layer(mixing: bool, rows: u32, entries: Vec<f64>, inputs: Vec<Recipe>) -> Rec
     if mixing { Recipe::Mixing(weights, inputs) } else { Recipe::Sum(weights, inputs) }
 }
 
-/// The frozen layer of a kind in each child's class, that of most inputs if there are several. A layer
-/// over its own class, as x = Σ_(½ ‖ ½)(x, x), would be opened for ever, and zero weights hide others.
+/// The frozen layer of a kind in each child's class, that of fewest inputs if there are several. A layer
+/// over its own class, as x = Σ_(½ ‖ ½)(x, x), would be opened for ever.
 fn frozen_inner<'g>(graph: &'g Graph, children: &[Id], mixing: bool) -> Vec<Option<Frozen<'g>>> {
     let one = |&child: &Id| {
         let pick = |term: &'g Term| {
             let inner = Frozen::of(graph, term)?;
             let itself = inner.inputs.iter().any(|&input| graph.find(input) == graph.find(child));
-            (inner.mixing == mixing && !itself && !inner.has_zero_block()).then_some(term)
+            (inner.mixing == mixing && !itself && !inner.is_reducible(graph)).then_some(term)
         };
-        let size = |term: &&Term| egg::Language::children(*term).len();
+        // The fewest inputs: a layer that was collapsed itself comes with fewer in the end.
+        let size = |term: &&Term| usize::MAX - egg::Language::children(*term).len();
         let terms = largest(graph, &[child], pick, size);
         terms.into_iter().flatten().next().and_then(|term| Frozen::of(graph, term))
     };
@@ -312,8 +318,7 @@ fn collapse<'g>(
     which: Inner,
     block_row: impl Fn(&[f64], std::ops::Range<usize>, &Frozen<'g>, usize) -> Vec<f64>,
 ) -> Vec<Recipe> {
-    if sum.has_zero_block() {
-        // Without its zero inputs it is another term of the same class.
+    if sum.is_reducible(graph) {
         return Vec::new();
     }
     let mixing = matches!(which, Inner::Some(true));
