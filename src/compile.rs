@@ -1,28 +1,27 @@
-//! The pipeline, in one function: from the text of a circuit to everything an engine needs.
+//! The pipeline, in one function: from a circuit to everything that plans and engines are made from.
 
-use std::path::Path;
-
-use crate::circuit::{SourceMap, ValidCircuit, validate};
-use crate::diag::{Diagnostics, Source};
+use crate::circuit::{Circuit, SourceMap, ValidCircuit, validate};
+use crate::diag::Diagnostics;
 use crate::param::Parameterizer;
-use crate::param::registry::Registry;
-use crate::rewrite::{self, Request};
+use crate::rewrite::{self, Request, Target};
 use crate::sector::{Parameters, SectorKind, bind, partition};
 
-/// Choices that the text of the circuit does not make.
+/// Choices beside the circuit.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// How weight layers are cut into sectors.
+    pub sectors: SectorKind,
     /// Leave the circuit as it is written.
     pub no_rewrite: bool,
     /// What is known of the query.
     pub request: Request,
 }
 
-/// A circuit after all stages that know no batch: what plans and engines are made from.
+/// A circuit after all stages that know no batch.
 pub struct Compiled {
     /// The circuit as written. Parameters belong to it, and the oracle walks it.
     pub written: ValidCircuit,
-    /// The circuit that is run.
+    /// The circuit that is run: of the same function, and with the same parameters.
     pub circuit: ValidCircuit,
     /// What it learns, and its sectors.
     pub parameters: Parameters,
@@ -30,4 +29,27 @@ pub struct Compiled {
     pub rewriting: Option<rewrite::Report>,
     /// What was found that did not stop it.
     pub warnings: Diagnostics,
+}
+
+/// Validates a circuit, cuts its sectors, binds the parameterizer to them, and rewrites.
+///
+/// # Errors
+/// Every fault that validation finds; else those of the sectors, the parameterizer or the request.
+pub fn compile(
+    circuit: Circuit,
+    map: &SourceMap,
+    parameterizer: &dyn Parameterizer,
+    options: &Options,
+) -> Result<Compiled, Diagnostics> {
+    let (written, warnings) = validate(circuit, map)?;
+    let table = partition(&written, map, options.sectors)?;
+    let parameters = bind(&written, table, parameterizer)?;
+    if options.no_rewrite && options.request.is_empty() {
+        let circuit = written.clone();
+        return Ok(Compiled { written, circuit, parameters, rewriting: None, warnings });
+    }
+    let how = rewrite::Options::for_target(Target::CPU);
+    let rewritten = rewrite::rewrite(written.clone(), &options.request, &how)?;
+    let (circuit, rewriting) = (rewritten.circuit, Some(rewritten.report));
+    Ok(Compiled { written, circuit, parameters, rewriting, warnings })
 }

@@ -1,5 +1,4 @@
 //! The probabilistic circuit compiler.
-#![allow(missing_docs)] // until the public surface settles
 
 pub mod circuit;
 pub mod cli;

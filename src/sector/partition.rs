@@ -59,7 +59,7 @@ fn slice_faults(circuit: &ValidCircuit, map: &SourceMap, kind: SectorKind) -> Di
         let Some(id) = circuit.op(node).weights() else { continue };
         let weights = &circuit.weights()[id];
         let sliced = maker_of(weights) == Maker::Parameterizer;
-        if sliced && weights.cols % len.max(1) != 0 && seen.insert(weights.cols) {
+        if sliced && !weights.cols.is_multiple_of(len.max(1)) && seen.insert(weights.cols) {
             let name = map.name(node);
             faults.push(
                 Diagnostic::new(
