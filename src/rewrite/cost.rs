@@ -95,10 +95,10 @@ impl Cost {
             let Node { op, units } = flat.node(id);
             let widths = flat.inputs(id).iter().map(|&input| flat.units(input));
             let mut cost = Cost::of_node(op, units, widths);
-            if let Some(weights) = op.weights() {
-                if std::mem::replace(&mut counted[weights.index()], true) {
-                    cost.weight_bytes = 0;
-                }
+            if let Some(weights) = op.weights()
+                && std::mem::replace(&mut counted[weights.index()], true)
+            {
+                cost.weight_bytes = 0;
             }
             total += cost;
         }

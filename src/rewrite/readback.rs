@@ -64,7 +64,7 @@ pub(super) fn cheapest(
         own_layers: pattern.layers.len() as u32,
         nodes: Vec::new(),
         made: Vec::new(),
-        units: units,
+        units,
         done: vec![None; choices.classes.len()],
     };
     let outputs = choices.roots.iter().map(|&root| writer.write(root)).collect();
