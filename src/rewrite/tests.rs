@@ -301,3 +301,14 @@ fn islands_of_one_form_share_one_graph() {
     assert_eq!(done.report.after.nodes, 7);
     assert!(done.report.graphs < done.report.islands, "{}", done.report);
 }
+
+#[test]
+fn frozen_rows_that_sum_to_one_only_roughly_are_not_multiplied_beyond_the_tolerance() {
+    let mut b = Build::new(1);
+    let third = 0.3333331;
+    let x = [b.leaf(0, 1), b.leaf(0, 1), b.leaf(0, 1)];
+    let inner = b.0.sum(3, &x, frozen(&[third; 9]));
+    let root = b.0.sum(1, &[inner], frozen(&[third; 3]));
+    let done = check(b.done(root));
+    assert!(done.report.unchanged, "{}", done.report);
+}

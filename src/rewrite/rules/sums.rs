@@ -11,6 +11,8 @@ use crate::ids::NodeId;
 
 /// How far from one a frozen weight may be, by rounding, to be one.
 const ONE: f64 = 4.0 * f64::EPSILON;
+/// How far from one the rows of a matrix that a rule makes may sum, well within what validation takes.
+const ROWS: f64 = 5e-7;
 /// Entries of a matrix that a rule may make.
 const MOST_ENTRIES: usize = 1 << 16;
 
@@ -350,6 +352,11 @@ fn collapse<'g>(
             number += 1;
             made
         });
+        // The tolerances of both layers add up.
+        let off = |row: &[f64]| (row.iter().sum::<f64>() - 1.0).abs() > ROWS;
+        if entries.chunks(cols.max(1)).any(off) {
+            continue;
+        }
         let mut inputs = Vec::new();
         for (index, &input) in sum.inputs.iter().enumerate() {
             match opened(index) {
