@@ -10,10 +10,12 @@
 
 mod exp;
 mod plain;
+mod transpose;
 mod vector;
 
 pub use self::exp::{EXP_LARGEST, EXP_ZERO_BELOW, exp};
 pub use self::plain::Plain;
+pub use self::transpose::transpose;
 pub use self::vector::Vector;
 use crate::real::Real;
 

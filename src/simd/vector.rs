@@ -6,7 +6,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{After, Kernels, LANES, Matrix, PARTIAL, Plain, TileTask};
+use super::{After, Kernels, LANES, Matrix, PARTIAL, Plain, TileTask, transpose};
 
 /// Kernels on vectors of one instruction set.
 #[derive(Clone, Copy, Debug)]
@@ -90,12 +90,17 @@ impl<S: Simd> Kernels<f32> for Vector<S> {
 
     #[inline(always)]
     fn to_lanes(self, rows: &[f32], entries: usize, tile: &mut [f32]) {
-        Plain.to_lanes(rows, entries, tile);
+        let live = rows.len() / entries;
+        if live < LANES {
+            tile[..entries * LANES].fill(0.0);
+        }
+        transpose((rows, entries), (tile, LANES), live, entries);
     }
 
     #[inline(always)]
     fn from_lanes(self, tile: &[f32], entries: usize, rows: &mut [f32]) {
-        Plain.from_lanes(tile, entries, rows);
+        let live = rows.len() / entries;
+        transpose((tile, LANES), (rows, entries), entries, live);
     }
 }
 
@@ -135,7 +140,7 @@ impl<S: Simd> Product<'_, S> {
                 *sums = [simd.splat_f32s(bias); V];
             }
         }
-        // The first entry that each row needs, so that one index serves all of them.
+        // Each row from its first entry to its last, so that one index serves all of them.
         let rows: [&[f32]; R] = std::array::from_fn(|row| {
             let start = (self.first + row) * matrix.row_step;
             &matrix.entries[start..start + matrix.reach()]

@@ -143,18 +143,31 @@ impl<T: Lanes> Call<'_, T> {
         }
     }
 
-    /// Runs all hidden layers over one tile of sectors, and leaves the input of each layer.
+    /// Fills a tile with the embeddings of sectors.
     #[inline(always)]
-    fn hidden<K: Kernels<T>>(&self, kernels: K, sectors: &[u32], inputs: &mut [T]) {
+    fn embeddings<K: Kernels<T>>(&self, kernels: K, sectors: &[u32], tile: &mut [T]) {
         let width = self.network.embedding();
-        let tile = &mut inputs[..width * LANES];
-        tile.fill(T::zero());
+        let first = sectors[0] as usize;
+        if sectors.iter().zip(first..).all(|(&sector, next)| sector as usize == next) {
+            let rows = &self.own[first * width..][..sectors.len() * width];
+            return kernels.to_lanes(rows, width, tile);
+        }
+        let tile = &mut tile[..width * LANES];
+        if sectors.len() < LANES {
+            tile.fill(T::zero());
+        }
         for (lane, &sector) in sectors.iter().enumerate() {
             let row = &self.own[sector as usize * width..][..width];
             for (unit, &value) in row.iter().enumerate() {
                 tile[unit * LANES + lane] = value;
             }
         }
+    }
+
+    /// Runs all hidden layers over one tile of sectors, and leaves the input of each layer.
+    #[inline(always)]
+    fn hidden<K: Kernels<T>>(&self, kernels: K, sectors: &[u32], inputs: &mut [T]) {
+        self.embeddings(kernels, sectors, inputs);
         let mut rest = inputs;
         for layer in &self.network.hidden {
             let input = take(&mut rest, layer.inputs * LANES);
