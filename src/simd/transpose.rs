@@ -5,29 +5,33 @@ const SIDE: usize = 4;
 
 /// Writes `to[col · to_step + row] = from[row · from_step + col]` for a matrix of `rows` × `cols`.
 ///
-/// Blocks of 4 × 4 are turned in registers, which compilers recognise; the rim goes number by number.
+/// Blocks of 4 × 4 are turned in registers, a pattern that compilers recognise; the rim goes number by number.
 ///
 /// # Panics
 /// If a slice is too short.
 #[inline(always)]
-pub fn transpose<T: Copy + Default>(
+pub fn transpose<T: Copy>(
     (from, from_step): (&[T], usize),
     (to, to_step): (&mut [T], usize),
     rows: usize,
     cols: usize,
 ) {
     let whole = (rows - rows % SIDE, cols - cols % SIDE);
-    for row in (0..whole.0).step_by(SIDE) {
-        for col in (0..whole.1).step_by(SIDE) {
-            let mut block = [[T::default(); SIDE]; SIDE];
-            for (at, block) in block.iter_mut().enumerate() {
-                block.copy_from_slice(&from[(row + at) * from_step + col..][..SIDE]);
-            }
-            let [a, b, c, d] = block;
-            for at in 0..SIDE {
-                to[(col + at) * to_step + row..][..SIDE]
-                    .copy_from_slice(&[a[at], b[at], c[at], d[at]]);
-            }
+    for col in (0..whole.1).step_by(SIDE) {
+        let (a, rest) = to[col * to_step..].split_at_mut(to_step);
+        let (b, rest) = rest.split_at_mut(to_step);
+        let (c, d) = rest.split_at_mut(to_step);
+        let [a, b, c, d] = [a, b, c, d].map(|to| to[..whole.0].chunks_exact_mut(SIDE));
+        for (at, (((a, b), c), d)) in a.zip(b).zip(c).zip(d).enumerate() {
+            let from = &from[at * SIDE * from_step + col..];
+            // All slices are cut before a number is read: a check in between would keep the
+            // compiler from reading four at once.
+            let (w, x) = (&from[..SIDE], &from[from_step..][..SIDE]);
+            let (y, z) = (&from[2 * from_step..][..SIDE], &from[3 * from_step..][..SIDE]);
+            a.copy_from_slice(&[w[0], x[0], y[0], z[0]]);
+            b.copy_from_slice(&[w[1], x[1], y[1], z[1]]);
+            c.copy_from_slice(&[w[2], x[2], y[2], z[2]]);
+            d.copy_from_slice(&[w[3], x[3], y[3], z[3]]);
         }
     }
     for col in 0..cols {

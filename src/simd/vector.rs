@@ -141,10 +141,10 @@ impl<S: Simd> Product<'_, S> {
             }
         }
         // Each row from its first entry to its last, so that one index serves all of them.
-        let rows: [&[f32]; R] = std::array::from_fn(|row| {
-            let start = (self.first + row) * matrix.row_step;
-            &matrix.entries[start..start + matrix.reach()]
-        });
+        let mut rows = [matrix.entries; R];
+        for (row, entries) in rows.iter_mut().enumerate() {
+            *entries = &entries[(self.first + row) * matrix.row_step..][..matrix.reach()];
+        }
         for (col, input) in self.input.chunks_exact(width).enumerate() {
             let mut x = [simd.splat_f32s(0.0); V];
             x.copy_from_slice(&input[lane..lane + V]);
