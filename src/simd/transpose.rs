@@ -1,11 +1,11 @@
 //! Transposition between rows and lanes.
 
-/// Side of the blocks: four numbers are the widest that any instruction set turns by itself.
+/// Side of the blocks: as many numbers as registers hold on any machine.
 const SIDE: usize = 4;
 
 /// Writes `to[col · to_step + row] = from[row · from_step + col]` for a matrix of `rows` × `cols`.
 ///
-/// Blocks of 4 × 4 are turned in registers, a pattern that compilers recognise; the rim goes number by number.
+/// Blocks of 4 × 4 are read and written in runs of four; the rim goes number by number.
 ///
 /// # Panics
 /// If a slice is too short.
@@ -24,8 +24,7 @@ pub fn transpose<T: Copy>(
         let [a, b, c, d] = [a, b, c, d].map(|to| to[..whole.0].chunks_exact_mut(SIDE));
         for (at, (((a, b), c), d)) in a.zip(b).zip(c).zip(d).enumerate() {
             let from = &from[at * SIDE * from_step + col..];
-            // All slices are cut before a number is read: a check in between would keep the
-            // compiler from reading four at once.
+            // All slices are cut before a number is read, so that no check falls between moves.
             let (w, x) = (&from[..SIDE], &from[from_step..][..SIDE]);
             let (y, z) = (&from[2 * from_step..][..SIDE], &from[3 * from_step..][..SIDE]);
             a.copy_from_slice(&[w[0], x[0], y[0], z[0]]);
