@@ -89,7 +89,7 @@ impl<S: Simd> Kernels<f32> for Vector<S> {
     }
 
     #[inline(always)]
-    fn to_lanes(self, rows: &[f32], entries: usize, tile: &mut [f32]) {
+    fn rows_to_lanes(self, rows: &[f32], entries: usize, tile: &mut [f32]) {
         let live = rows.len() / entries;
         if live < LANES {
             tile[..entries * LANES].fill(0.0);
@@ -98,7 +98,7 @@ impl<S: Simd> Kernels<f32> for Vector<S> {
     }
 
     #[inline(always)]
-    fn from_lanes(self, tile: &[f32], entries: usize, rows: &mut [f32]) {
+    fn lanes_to_rows(self, tile: &[f32], entries: usize, rows: &mut [f32]) {
         let live = rows.len() / entries;
         transpose((tile, LANES), (rows, entries), entries, live);
     }
@@ -282,8 +282,8 @@ mod tests {
                 let packed = numbers(live * cols, 5);
                 let (mut tile, mut back) =
                     (vec![f32::NAN; cols * LANES], vec![f32::NAN; live * cols]);
-                kernels.to_lanes(&packed, cols, &mut tile);
-                kernels.from_lanes(&tile, cols, &mut back);
+                kernels.rows_to_lanes(&packed, cols, &mut tile);
+                kernels.lanes_to_rows(&tile, cols, &mut back);
                 results.extend([tile, back]);
             }
             results
@@ -306,10 +306,11 @@ mod tests {
 
     #[test]
     fn scratch_is_aligned_and_loses_less_than_a_vector() {
-        let mut scratch = vec![0.0f32; 100];
+        let mut scratch = [0.0f32; 100];
         for skip in 0..PARTIAL {
             let aligned = align(&mut scratch[skip..]);
-            assert!(aligned.as_ptr().addr() % 64 == 0 && aligned.len() > 100 - skip - PARTIAL);
+            assert_eq!(aligned.as_ptr().addr() % 64, 0);
+            assert!(aligned.len() > 100 - skip - PARTIAL);
         }
     }
 }
