@@ -28,7 +28,7 @@ pub fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let r = simd.mul_add_e_f32s(n, simd.splat_f32s(-0.693_359_4), bounded);
     let r = simd.mul_add_e_f32s(n, simd.splat_f32s(2.121_944_4e-4), r);
     let mut tail = simd.splat_f32s(1.987_569_1e-4);
-    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         tail = simd.mul_add_e_f32s(tail, r, simd.splat_f32s(coefficient));
     }
     let sum = simd.mul_add_e_f32s(simd.mul_f32s(r, r), tail, r);

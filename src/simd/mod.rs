@@ -10,10 +10,12 @@
 
 mod exp;
 mod plain;
+mod transpose;
 mod vector;
 
 pub use self::exp::{EXP_LARGEST, EXP_ZERO_BELOW, exp};
 pub use self::plain::Plain;
+pub use self::transpose::transpose;
 pub use self::vector::Vector;
 use crate::real::Real;
 
@@ -116,10 +118,10 @@ pub trait Kernels<T: Real>: Copy {
 
     /// Fills a tile [entries][[`LANES`]] from at most [`LANES`] rows of so many entries; lanes beyond
     /// the rows become zero.
-    fn to_lanes(self, rows: &[T], entries: usize, tile: &mut [T]);
+    fn rows_to_lanes(self, rows: &[T], entries: usize, tile: &mut [T]);
 
-    /// The reverse of [`Kernels::to_lanes`]: writes as many rows as `rows` holds.
-    fn from_lanes(self, tile: &[T], entries: usize, rows: &mut [T]);
+    /// The reverse of [`Kernels::rows_to_lanes`]: writes as many rows as `rows` holds.
+    fn lanes_to_rows(self, tile: &[T], entries: usize, rows: &mut [T]);
 }
 
 /// Code on tiles, for any kernels.

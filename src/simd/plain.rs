@@ -55,7 +55,7 @@ impl<T: Real> Kernels<T> for Plain {
         }
     }
 
-    fn to_lanes(self, rows: &[T], entries: usize, tile: &mut [T]) {
+    fn rows_to_lanes(self, rows: &[T], entries: usize, tile: &mut [T]) {
         tile[..entries * LANES].fill(T::zero());
         for (lane, row) in rows.chunks_exact(entries).enumerate() {
             for (entry, &value) in row.iter().enumerate() {
@@ -64,7 +64,7 @@ impl<T: Real> Kernels<T> for Plain {
         }
     }
 
-    fn from_lanes(self, tile: &[T], entries: usize, rows: &mut [T]) {
+    fn lanes_to_rows(self, tile: &[T], entries: usize, rows: &mut [T]) {
         for (lane, row) in rows.chunks_exact_mut(entries).enumerate() {
             for (entry, value) in row.iter_mut().enumerate() {
                 *value = tile[entry * LANES + lane];

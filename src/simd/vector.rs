@@ -6,7 +6,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{After, Kernels, LANES, Matrix, PARTIAL, Plain, TileTask};
+use super::{After, Kernels, LANES, Matrix, PARTIAL, Plain, TileTask, transpose};
 
 /// Kernels on vectors of one instruction set.
 #[derive(Clone, Copy, Debug)]
@@ -89,13 +89,18 @@ impl<S: Simd> Kernels<f32> for Vector<S> {
     }
 
     #[inline(always)]
-    fn to_lanes(self, rows: &[f32], entries: usize, tile: &mut [f32]) {
-        Plain.to_lanes(rows, entries, tile);
+    fn rows_to_lanes(self, rows: &[f32], entries: usize, tile: &mut [f32]) {
+        let live = rows.len() / entries;
+        if live < LANES {
+            tile[..entries * LANES].fill(0.0);
+        }
+        transpose((rows, entries), (tile, LANES), live, entries);
     }
 
     #[inline(always)]
-    fn from_lanes(self, tile: &[f32], entries: usize, rows: &mut [f32]) {
-        Plain.from_lanes(tile, entries, rows);
+    fn lanes_to_rows(self, tile: &[f32], entries: usize, rows: &mut [f32]) {
+        let live = rows.len() / entries;
+        transpose((tile, LANES), (rows, entries), entries, live);
     }
 }
 
@@ -135,11 +140,11 @@ impl<S: Simd> Product<'_, S> {
                 *sums = [simd.splat_f32s(bias); V];
             }
         }
-        // The first entry that each row needs, so that one index serves all of them.
-        let rows: [&[f32]; R] = std::array::from_fn(|row| {
-            let start = (self.first + row) * matrix.row_step;
-            &matrix.entries[start..start + matrix.reach()]
-        });
+        // Each row from its first entry to its last, so that one index serves all of them.
+        let mut rows = [matrix.entries; R];
+        for (row, entries) in rows.iter_mut().enumerate() {
+            *entries = &entries[(self.first + row) * matrix.row_step..][..matrix.reach()];
+        }
         for (col, input) in self.input.chunks_exact(width).enumerate() {
             let mut x = [simd.splat_f32s(0.0); V];
             x.copy_from_slice(&input[lane..lane + V]);
@@ -277,8 +282,8 @@ mod tests {
                 let packed = numbers(live * cols, 5);
                 let (mut tile, mut back) =
                     (vec![f32::NAN; cols * LANES], vec![f32::NAN; live * cols]);
-                kernels.to_lanes(&packed, cols, &mut tile);
-                kernels.from_lanes(&tile, cols, &mut back);
+                kernels.rows_to_lanes(&packed, cols, &mut tile);
+                kernels.lanes_to_rows(&tile, cols, &mut back);
                 results.extend([tile, back]);
             }
             results
@@ -301,10 +306,11 @@ mod tests {
 
     #[test]
     fn scratch_is_aligned_and_loses_less_than_a_vector() {
-        let mut scratch = vec![0.0f32; 100];
+        let mut scratch = [0.0f32; 100];
         for skip in 0..PARTIAL {
             let aligned = align(&mut scratch[skip..]);
-            assert!(aligned.as_ptr().addr() % 64 == 0 && aligned.len() > 100 - skip - PARTIAL);
+            assert_eq!(aligned.as_ptr().addr() % 64, 0);
+            assert!(aligned.len() > 100 - skip - PARTIAL);
         }
     }
 }

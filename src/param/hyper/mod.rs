@@ -73,3 +73,56 @@ fn network_tensors(widths: &[usize]) -> Vec<TensorSpec> {
     }
     specs
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::param::Block;
+
+    fn hyper(embedding: usize, hidden: &[usize]) -> Hyper {
+        Hyper { embedding, hidden: hidden.to_vec() }
+    }
+
+    #[test]
+    fn tensors_are_those_of_the_largest_rows_and_columns() -> Result<(), Diagnostic> {
+        let shapes = [Shape { rows: 5, cols: 2 }, Shape { rows: 1, cols: 5 }];
+        let bound = hyper(5, &[20, 10]).bind(&shapes)?;
+        let found: Vec<(&str, &[usize])> =
+            bound.shared.iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice())).collect();
+        let expected: [(&str, &[usize]); 6] = [
+            ("network.0.weight", &[20, 5]),
+            ("network.0.bias", &[20]),
+            ("network.1.weight", &[10, 20]),
+            ("network.1.bias", &[10]),
+            ("network.2.weight", &[25, 10]),
+            ("network.2.bias", &[25]),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(bound.shared[2].init, Init::Uniform(-1.0 / 20f64.sqrt(), 1.0 / 20f64.sqrt()));
+        assert_eq!(bound.own.map(|own| own.spec.shape), Some(vec![2, 5]));
+        Ok(())
+    }
+
+    #[test]
+    fn a_smaller_sector_takes_the_upper_left_corner() -> Result<(), Diagnostic> {
+        let small = Shape { rows: 2, cols: 1 };
+        let bound = hyper(1, &[]).bind(&[Shape { rows: 2, cols: 3 }, small])?;
+        let shared: Vec<f64> = [[0.0; 6], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]].concat();
+        let mut scratch = vec![0.0; bound.double.scratch(1)];
+        let mut logits = [f64::NAN; 2];
+        let block = Block { shape: small, sectors: &[1] };
+        bound.double.logits(&[1.0, 1.0], &shared, block, &mut logits, &mut scratch);
+        assert_eq!(logits, [0.0, 3.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn no_sectors_need_no_tensors_and_empty_layers_are_refused() {
+        let bound = hyper(5, &[20]).bind(&[]);
+        assert!(bound.is_ok_and(|bound| bound.own.is_none() && bound.shared.is_empty()));
+        for empty in [hyper(0, &[]), hyper(5, &[3, 0])] {
+            let fault = empty.bind(&[]).err().map(|fault| fault.code);
+            assert_eq!(fault, Some(Code::E0403));
+        }
+    }
+}

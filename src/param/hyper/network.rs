@@ -143,18 +143,31 @@ impl<T: Lanes> Call<'_, T> {
         }
     }
 
-    /// Runs all hidden layers over one tile of sectors, and leaves the input of each layer.
+    /// Fills a tile with the embeddings of sectors.
     #[inline(always)]
-    fn hidden<K: Kernels<T>>(&self, kernels: K, sectors: &[u32], inputs: &mut [T]) {
+    fn embeddings<K: Kernels<T>>(&self, kernels: K, sectors: &[u32], tile: &mut [T]) {
         let width = self.network.embedding();
-        let tile = &mut inputs[..width * LANES];
-        tile.fill(T::zero());
+        let first = sectors[0] as usize;
+        if sectors.iter().zip(first..).all(|(&sector, next)| sector as usize == next) {
+            let rows = &self.own[first * width..][..sectors.len() * width];
+            return kernels.rows_to_lanes(rows, width, tile);
+        }
+        let tile = &mut tile[..width * LANES];
+        if sectors.len() < LANES {
+            tile.fill(T::zero());
+        }
         for (lane, &sector) in sectors.iter().enumerate() {
             let row = &self.own[sector as usize * width..][..width];
             for (unit, &value) in row.iter().enumerate() {
                 tile[unit * LANES + lane] = value;
             }
         }
+    }
+
+    /// Runs all hidden layers over one tile of sectors, and leaves the input of each layer.
+    #[inline(always)]
+    fn hidden<K: Kernels<T>>(&self, kernels: K, sectors: &[u32], inputs: &mut [T]) {
+        self.embeddings(kernels, sectors, inputs);
         let mut rest = inputs;
         for layer in &self.network.hidden {
             let input = take(&mut rest, layer.inputs * LANES);
@@ -188,7 +201,7 @@ impl<T: Lanes> TileTask<T> for Forward<'_, T> {
             call.hidden(kernels, sectors, work.inputs);
             let input = &work.inputs[last.clone()];
             kernels.matrix_times_lanes(matrix, bias, input, logits, After::Store);
-            kernels.from_lanes(logits, corner.outputs, out);
+            kernels.lanes_to_rows(logits, corner.outputs, out);
         }
     }
 }
@@ -215,9 +228,9 @@ impl<T: Lanes> TileTask<T> for Backward<'_, T> {
         let gradients = d_logits.chunks(LANES * shape.len()).zip(d_own.chunks_mut(LANES * width));
         for (sectors, (d_logits, d_own)) in tiles.zip(gradients) {
             call.hidden(kernels, sectors, work.inputs);
-            kernels.to_lanes(d_logits, shape.len(), work.upper);
+            kernels.rows_to_lanes(d_logits, shape.len(), work.upper);
             call.tile_backward(kernels, &mut work);
-            kernels.from_lanes(work.upper, width, d_own);
+            kernels.lanes_to_rows(work.upper, width, d_own);
         }
         let (hidden, corner) = work.sums.split_at(network.output.start * PARTIAL);
         kernels.add_sums(hidden, &mut d_shared[..network.output.start]);
@@ -262,6 +275,9 @@ impl<T: Lanes> Generator<T> for Network {
     }
 
     fn logits(&self, own: &[T], shared: &[T], block: Block<'_>, out: &mut [T], scratch: &mut [T]) {
+        if block.is_empty() || block.shape.is_empty() {
+            return;
+        }
         let call = Call { network: self, own, shared, block };
         T::run(Forward { call, work: self.workspace(scratch), out });
     }
@@ -276,6 +292,9 @@ impl<T: Lanes> Generator<T> for Network {
         d_shared: &mut [T],
         scratch: &mut [T],
     ) {
+        if block.is_empty() || block.shape.is_empty() {
+            return d_own.fill(T::zero());
+        }
         let call = Call { network: self, own, shared, block };
         let work = self.workspace(scratch);
         T::run(Backward { call, work, d_logits, d_own, d_shared });
