@@ -26,7 +26,9 @@ pub enum SectorKind {
 }
 
 /// Who makes a sector's logits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub enum Maker {
     /// The circuit's parameterizer.
     Parameterizer,
@@ -81,6 +83,11 @@ impl SectorTable {
     pub fn of_weights(&self, weights: WeightsId) -> impl Iterator<Item = SectorId> + use<> {
         let at = weights.0 as usize;
         (self.first_of[at]..self.first_of[at + 1]).map(SectorId)
+    }
+
+    /// Number of weight layers.
+    pub fn layers(&self) -> usize {
+        self.first_of.len() - 1
     }
 
     /// Shapes of the sectors of one maker, by ordinal.

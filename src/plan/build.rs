@@ -1,0 +1,312 @@
+//! From a circuit to a plan.
+//!
+//! Each part is emitted by itself; parts whose programs come out equal share one. Then every value
+//! gets its place. Time is linear in the circuit, up to a logarithm.
+
+use std::collections::HashMap;
+
+use super::arena::{Tenant, allocate};
+use super::blocks::blocks;
+use super::emit::{Emitted, emit};
+use super::parts::{Component, components};
+use super::{LANES, NOWHERE, Op, Part, Plan, Program, Purpose, Schedule, Value, cost};
+use crate::circuit::{ValidCircuit, WeightSource};
+use crate::ids::NodeId;
+use crate::sector::Parameters;
+
+/// What a plan is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Likelihoods alone, or gradients too.
+    pub purpose: Purpose,
+    /// The order of steps.
+    pub schedule: Schedule,
+    /// Rows at a time, at least 1.
+    pub batch: u32,
+}
+
+/// Tasks that a backward pass should have at least, so that many threads find work.
+const TASKS: usize = 16;
+
+/// States up to which a look-up is made again by each step that reads it.
+const INLINE_STATES: u32 = 8;
+
+/// Plans a circuit. `parameters` says how its weights are made; weights that the circuit does not use
+/// any more are not made.
+pub fn plan(circuit: &ValidCircuit, parameters: &Parameters, options: &Options) -> Plan {
+    let components = components(circuit);
+    let mut imports = HashMap::new();
+    for (part, component) in components.iter().enumerate() {
+        for (output, &node) in component.outputs.iter().enumerate() {
+            imports.insert(node, (part as u32, output as u32));
+        }
+    }
+    let mut planner = Planner {
+        circuit,
+        parameters,
+        options,
+        programs: Vec::new(),
+        number: HashMap::new(),
+        parts: Vec::new(),
+        coefficients: 0,
+    };
+    let nothing = HashMap::new();
+    for Component { outputs, nodes } in &components {
+        planner.part(outputs, nodes, &nothing);
+    }
+    let root = [circuit.root()];
+    let below = if components.is_empty() { circuit.order() } else { &root };
+    planner.part(&root, below, &imports);
+    let Planner { programs, parts, coefficients, .. } = planner;
+    let tiles = (options.batch as usize).div_ceil(LANES);
+    let below_head = components.len().max(1);
+    let sectors = parts.iter().flat_map(|part| &part.blocks).map(|block| block.sectors.len());
+    Plan {
+        purpose: options.purpose,
+        schedule: options.schedule,
+        batch: options.batch,
+        shards: TASKS.div_ceil(below_head).min(tiles).max(1) as u32,
+        sectors: sectors.sum::<usize>() as u32,
+        programs,
+        parts,
+        coefficients,
+        variables: circuit.variables().len() as u32,
+    }
+}
+
+struct Planner<'a> {
+    circuit: &'a ValidCircuit,
+    parameters: &'a Parameters,
+    options: &'a Options,
+    programs: Vec<Program>,
+    number: HashMap<Program, u32>,
+    parts: Vec<Part>,
+    coefficients: usize,
+}
+
+impl Planner<'_> {
+    fn part(
+        &mut self,
+        outputs: &[NodeId],
+        nodes: &[NodeId],
+        imports: &HashMap<NodeId, (u32, u32)>,
+    ) {
+        let emitted = emit(self.circuit, outputs, nodes, imports, self.options.schedule);
+        let Emitted { mut program, columns, mut coefficients } = emitted;
+        place(&mut program, self.options.purpose);
+        let first_coefficient = self.coefficients;
+        coefficients.iter_mut().for_each(|entry| entry.at += first_coefficient);
+        self.coefficients += program.coefficients as usize;
+        let blocks = blocks(self.parameters, &coefficients);
+        let has_zeros = coefficients.iter().any(|entry| match entry.source {
+            super::Source::Weights(id) => match &self.circuit.weights()[id].source {
+                WeightSource::Given(values) | WeightSource::Frozen(values) => values.contains(&0.0),
+                _ => false,
+            },
+            super::Source::Dist(_) => false,
+        });
+        let program = match self.number.get(&program) {
+            Some(&number) => number,
+            None => {
+                let number = self.programs.len() as u32;
+                self.programs.push(program.clone());
+                self.number.insert(program, number);
+                number
+            }
+        };
+        let part = Part { program, columns, first_coefficient, coefficients, blocks, has_zeros };
+        self.parts.push(part);
+    }
+}
+
+/// Gives every value its place, and the program its sizes.
+fn place(program: &mut Program, purpose: Purpose) {
+    let readers = Readers::of(program);
+    for value in 0..program.values.len() {
+        program.values[value].rows = if readers.is_inline(program, value) { NOWHERE } else { 0 };
+    }
+    mark_first_gradients(program);
+    let lives = Lives { steps: program.steps.len() as u32, purpose, readers: &readers };
+    let stored = |value: &Value| !value.is_inline();
+    let values: Vec<Tenant> = (program.values.iter().enumerate())
+        .map(|(id, value)| Tenant {
+            life: lives.value(id, value),
+            size: if stored(value) { value.units } else { 0 },
+        })
+        .collect();
+    let exponents: Vec<Tenant> = (program.values.iter().enumerate())
+        .map(|(id, value)| Tenant {
+            life: lives.exponent(program, id, value),
+            size: u32::from(stored(value) && has_exponent(program, value)),
+        })
+        .collect();
+    let gradients: Vec<Tenant> = (program.values.iter().enumerate())
+        .map(|(id, value)| Tenant {
+            life: lives.gradient(id, value),
+            size: if stored(value) && value.learns { value.units } else { 0 },
+        })
+        .collect();
+    program.live_regions = live_regions(program, &readers);
+    let (rows, exponent_rows, gradient_rows);
+    (rows, program.rows) = allocate(&values);
+    (exponent_rows, program.exponents) = allocate(&exponents);
+    (gradient_rows, program.gradient_rows) = match purpose {
+        Purpose::Train => allocate(&gradients),
+        Purpose::Evaluate => (Vec::new(), 0),
+    };
+    for id in 0..program.values.len() {
+        let value = &mut program.values[id];
+        if values[id].size > 0 {
+            value.rows = rows[id];
+        }
+        if exponents[id].size > 0 {
+            value.exponent = exponent_rows[id];
+        }
+        if purpose == Purpose::Train && gradients[id].size > 0 {
+            value.gradient = gradient_rows[id];
+        }
+    }
+    program.scratch_rows = cost::scratch_rows(program);
+    program.multiply_adds = cost::multiply_adds(program);
+    program.chain = cost::chain(program);
+}
+
+/// Whether a value can have exponents other than zero.
+fn has_exponent(program: &Program, value: &Value) -> bool {
+    !matches!(
+        program.steps[value.step as usize].op,
+        Op::Lookup { .. } | Op::Gaussian { .. } | Op::AddLogs | Op::One
+    )
+}
+
+/// The steps that read each value.
+struct Readers {
+    first: Vec<u32>,
+    last: Vec<u32>,
+    /// Whether every reader makes an inline input for itself.
+    simple: Vec<bool>,
+    /// Whether a reader brings several inputs to one exponent.
+    aligned: Vec<bool>,
+    is_output: Vec<bool>,
+}
+
+impl Readers {
+    fn of(program: &Program) -> Self {
+        let count = program.values.len();
+        let mut readers = Readers {
+            first: vec![NOWHERE; count],
+            last: vec![NOWHERE; count],
+            simple: vec![true; count],
+            aligned: vec![false; count],
+            is_output: vec![false; count],
+        };
+        for (index, step) in program.steps.iter().enumerate() {
+            let inputs = program.inputs(step);
+            let several = inputs.len() > 1 && matches!(step.op, Op::Sum { .. });
+            let aligns = several || matches!(step.op, Op::Mix { .. });
+            let logs = matches!(step.op, Op::AddLogs | Op::Exponentiate);
+            for input in inputs {
+                let value = input.value as usize;
+                if readers.first[value] == NOWHERE {
+                    readers.first[value] = index as u32;
+                }
+                readers.last[value] = index as u32;
+                readers.simple[value] &= !aligns && !logs;
+                readers.aligned[value] |= aligns;
+            }
+        }
+        program.outputs.iter().for_each(|&output| readers.is_output[output as usize] = true);
+        readers
+    }
+
+    fn is_inline(&self, program: &Program, value: usize) -> bool {
+        let op = program.steps[program.values[value].step as usize].op;
+        matches!(op, Op::Lookup { states, .. } if states <= INLINE_STATES)
+            && self.simple[value]
+            && !self.is_output[value]
+    }
+}
+
+/// When things live. Step s runs forward at time s and backward at time 2·steps − s.
+struct Lives<'a> {
+    steps: u32,
+    purpose: Purpose,
+    readers: &'a Readers,
+}
+
+impl Lives<'_> {
+    fn back(&self, step: u32) -> u32 {
+        2 * self.steps - step
+    }
+
+    fn last_reader(&self, id: usize, value: &Value) -> u32 {
+        match (self.readers.is_output[id], self.readers.last[id]) {
+            (true, _) => self.steps,
+            (false, NOWHERE) => value.step + 1,
+            (false, last) => last,
+        }
+    }
+
+    fn value(&self, id: usize, value: &Value) -> std::ops::Range<u32> {
+        let end = match self.purpose {
+            Purpose::Evaluate => self.last_reader(id, value),
+            Purpose::Train => self.back(value.step) + 1,
+        };
+        value.step..end.max(value.step + 1)
+    }
+
+    fn exponent(&self, _program: &Program, id: usize, value: &Value) -> std::ops::Range<u32> {
+        let backward = self.purpose == Purpose::Train && self.readers.aligned[id];
+        let end = match backward {
+            true => self.back(self.readers.first[id]) + 1,
+            false => self.last_reader(id, value),
+        };
+        value.step..end.max(value.step + 1)
+    }
+
+    fn gradient(&self, id: usize, value: &Value) -> std::ops::Range<u32> {
+        let begin = match (self.readers.is_output[id], self.readers.last[id]) {
+            (true, _) | (false, NOWHERE) => self.steps,
+            (false, last) => self.back(last),
+        };
+        begin..self.back(value.step)
+    }
+}
+
+/// Marks, for each value, the input through which a gradient reaches it first on the way back.
+fn mark_first_gradients(program: &mut Program) {
+    let mut reached = vec![false; program.values.len()];
+    // The head's gradients are there before the first step back.
+    program.outputs.iter().for_each(|&output| reached[output as usize] = true);
+    for step in program.steps.iter().rev() {
+        for input in step.inputs.0..step.inputs.1 {
+            let input = &mut program.inputs[input as usize];
+            input.first = !std::mem::replace(&mut reached[input.value as usize], true);
+        }
+    }
+}
+
+fn live_regions(program: &Program, readers: &Readers) -> u32 {
+    let mut alive = 0u32;
+    let mut most = 0;
+    for (index, step) in program.steps.iter().enumerate() {
+        if program.values[step.output as usize].is_inline() {
+            continue;
+        }
+        let mut inputs: Vec<u32> = program.inputs(step).iter().map(|input| input.value).collect();
+        let inline = inputs.iter().filter(|&&v| program.values[v as usize].is_inline()).count();
+        most = most.max(alive + inline as u32);
+        inputs.sort_unstable();
+        inputs.dedup();
+        let ends = |&&value: &&u32| {
+            let id = value as usize;
+            readers.last[id] == index as u32
+                && !readers.is_output[id]
+                && !program.values[id].is_inline()
+        };
+        alive -= inputs.iter().filter(ends).count() as u32;
+        alive += 1;
+        most = most.max(alive);
+    }
+    most
+}

@@ -1,0 +1,249 @@
+//! The checker: whether a plan may be run. It knows only the types of a plan, and nothing of the code
+//! that makes one.
+//!
+//! Checked: every input is made before it is read; no two values, or exponents, or gradients that are
+//! needed at once overlap, and all lie within their arena; widths and domains are those the operation
+//! demands; coefficients lie within the part's own; parts and programs that are named exist.
+//!
+//! Not checked: that the plan computes the circuit it was made from; for that there is the oracle.
+
+use std::fmt;
+
+use super::{Domain, Input, LANES, NOWHERE, Op, Plan, Program, Purpose, Step};
+
+/// Why a plan may not be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanFault {
+    /// The program, if one is meant.
+    pub program: Option<usize>,
+    /// The step, if one is meant.
+    pub step: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for PlanFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the plan may not be run: ")?;
+        if let Some(program) = self.program {
+            write!(f, "program {program}, ")?;
+        }
+        if let Some(step) = self.step {
+            write!(f, "step {step}: ")?;
+        }
+        write!(f, "{}", self.message)
+    }
+}
+
+impl std::error::Error for PlanFault {}
+
+/// Checks a plan.
+///
+/// # Errors
+/// The first fault.
+pub fn check(plan: &Plan) -> Result<(), PlanFault> {
+    let fault = |message: &str| PlanFault { program: None, step: None, message: message.into() };
+    if plan.parts.is_empty() {
+        return Err(fault("no head"));
+    }
+    if plan.batch == 0 || plan.shards as usize > (plan.batch as usize).div_ceil(LANES) {
+        return Err(fault("more shards than tiles"));
+    }
+    let mut next = 0;
+    for part in &plan.parts {
+        let Some(program) = plan.programs.get(part.program as usize) else {
+            return Err(fault("a part of no program"));
+        };
+        if part.first_coefficient != next {
+            return Err(fault("coefficients of parts overlap or leave gaps"));
+        }
+        next += program.coefficients as usize;
+        let columns = program.steps.iter().filter_map(|step| column_of(step.op)).max();
+        if columns.is_some_and(|column| column as usize >= part.columns.len()) {
+            return Err(fault("a column that the part lacks"));
+        }
+    }
+    if next != plan.coefficients {
+        return Err(fault("the number of coefficients is wrong"));
+    }
+    for (number, program) in plan.programs.iter().enumerate() {
+        check_program(plan, program).map_err(|(step, message)| PlanFault {
+            program: Some(number),
+            step,
+            message,
+        })?;
+    }
+    Ok(())
+}
+
+type Fault = (Option<usize>, String);
+
+fn column_of(op: Op) -> Option<u32> {
+    match op {
+        Op::Lookup { column, .. } | Op::Gaussian { column, .. } => Some(column),
+        _ => None,
+    }
+}
+
+fn check_program(plan: &Plan, program: &Program) -> Result<(), Fault> {
+    let mut made = vec![false; program.values.len()];
+    for (index, step) in program.steps.iter().enumerate() {
+        let fail = |message: String| (Some(index), message);
+        for input in program.inputs(step) {
+            if made.get(input.value as usize) != Some(&true) {
+                return Err(fail(format!("reads v{} before it is made", input.value)));
+            }
+        }
+        match made.get_mut(step.output as usize) {
+            Some(made) if !*made => *made = true,
+            _ => return Err(fail(format!("v{} is made twice, or unknown", step.output))),
+        }
+        check_step(plan, program, step).map_err(fail)?;
+    }
+    if program.outputs.iter().any(|&output| made.get(output as usize) != Some(&true)) {
+        return Err((None, "an output that no step makes".into()));
+    }
+    check_places(program, plan.purpose)
+}
+
+fn check_step(plan: &Plan, program: &Program, step: &Step) -> Result<(), String> {
+    let value = |input: &Input| &program.values[input.value as usize];
+    let inputs = program.inputs(step);
+    let output = &program.values[step.output as usize];
+    let units = u64::from(output.units);
+    let total: u64 = inputs.iter().map(|input| u64::from(value(input).units)).sum();
+    let (count, width, table) = match step.op {
+        Op::Lookup { table, states, .. } => (0, true, Some((table, units * u64::from(states)))),
+        Op::Gaussian { table, .. } => (0, true, Some((table, units * 3))),
+        Op::One => (0, true, None),
+        Op::Import { part, output: index } => {
+            let from = plan.below_head().get(part as usize).map(|part| plan.program(part));
+            let made = from.and_then(|from| {
+                from.outputs.get(index as usize).map(|&v| &from.values[v as usize])
+            });
+            (0, made.is_some_and(|made| made.units == output.units), None)
+        }
+        Op::Product | Op::AddLogs => (2, total == 2 * units, None),
+        Op::Kronecker => {
+            let pairs = inputs.iter().map(|input| u64::from(value(input).units)).product::<u64>();
+            (2, pairs == units, None)
+        }
+        Op::Exponentiate => (1, total == units, None),
+        Op::Sum { weights } => (inputs.len().max(1), true, Some((weights, units * total))),
+        Op::Mix { weights } => {
+            let even = inputs.iter().all(|input| value(input).units == output.units);
+            (inputs.len().max(1), even, Some((weights, units * inputs.len() as u64)))
+        }
+        Op::ProductSum { weights } => {
+            let even = inputs.len() == 2 && value(&inputs[0]).units == value(&inputs[1]).units;
+            (2, even, Some((weights, units * total / 2)))
+        }
+    };
+    if inputs.len() != count {
+        return Err(format!("{} takes {count} inputs, not {}", step.op.name(), inputs.len()));
+    }
+    if !width {
+        return Err(format!("the widths of {} do not fit", step.op.name()));
+    }
+    if table.is_some_and(|(at, len)| u64::from(at) + len > u64::from(program.coefficients)) {
+        return Err("coefficients beyond those of the part".into());
+    }
+    let reads = match step.op {
+        Op::AddLogs | Op::Exponentiate => Domain::Log,
+        _ => Domain::Linear,
+    };
+    let makes = match step.op {
+        Op::AddLogs | Op::Gaussian { .. } => Domain::Log,
+        _ => Domain::Linear,
+    };
+    if inputs.iter().any(|input| value(input).domain != reads) || output.domain != makes {
+        return Err(format!("{} of the wrong domain", step.op.name()));
+    }
+    Ok(())
+}
+
+/// Walks the steps forward and, in a plan that trains, back, and keeps what each place holds.
+fn check_places(program: &Program, purpose: Purpose) -> Result<(), Fault> {
+    let mut rows = Arena::new(program.rows);
+    let mut exponents = Arena::new(program.exponents);
+    for (index, step) in program.steps.iter().enumerate() {
+        let fail = |message: String| (Some(index), message);
+        for input in program.inputs(step) {
+            let value = &program.values[input.value as usize];
+            rows.expect(value.rows, value.units, input.value).map_err(fail)?;
+            exponents.expect(value.exponent, 1, input.value).map_err(fail)?;
+        }
+        let value = &program.values[step.output as usize];
+        rows.put(value.rows, value.units, step.output).map_err(fail)?;
+        exponents.put(value.exponent, 1, step.output).map_err(fail)?;
+    }
+    for &output in &program.outputs {
+        let value = &program.values[output as usize];
+        rows.expect(value.rows, value.units, output).map_err(|message| (None, message))?;
+        exponents.expect(value.exponent, 1, output).map_err(|message| (None, message))?;
+    }
+    if purpose == Purpose::Evaluate {
+        return Ok(());
+    }
+    let mut gradients = Arena::new(program.gradient_rows);
+    for &output in &program.outputs {
+        let value = &program.values[output as usize];
+        gradients.put(value.gradient, value.units, output).map_err(|message| (None, message))?;
+    }
+    for (index, step) in program.steps.iter().enumerate().rev() {
+        let fail = |message: String| (Some(index), format!("{message}, going back"));
+        let value = &program.values[step.output as usize];
+        gradients.expect(value.gradient, value.units, step.output).map_err(fail)?;
+        for input in program.inputs(step) {
+            let value = &program.values[input.value as usize];
+            rows.expect(value.rows, value.units, input.value).map_err(fail)?;
+            if matches!(step.op, Op::Mix { .. }) || step.inputs.1 - step.inputs.0 > 2 {
+                exponents.expect(value.exponent, 1, input.value).map_err(fail)?;
+            }
+            if input.first {
+                gradients.put(value.gradient, value.units, input.value).map_err(fail)?;
+            } else {
+                gradients.expect(value.gradient, value.units, input.value).map_err(fail)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What each place of an arena holds.
+struct Arena {
+    holds: Vec<u32>,
+}
+
+impl Arena {
+    fn new(len: u32) -> Self {
+        Arena { holds: vec![NOWHERE; len as usize] }
+    }
+
+    fn range(&self, at: u32, len: u32) -> Result<std::ops::Range<usize>, String> {
+        let end = u64::from(at) + u64::from(len);
+        match end <= self.holds.len() as u64 {
+            true => Ok(at as usize..end as usize),
+            false => Err(format!("places {at}..{end} lie outside their arena")),
+        }
+    }
+
+    fn put(&mut self, at: u32, len: u32, value: u32) -> Result<(), String> {
+        if at != NOWHERE {
+            let range = self.range(at, len)?;
+            self.holds[range].fill(value);
+        }
+        Ok(())
+    }
+
+    fn expect(&self, at: u32, len: u32, value: u32) -> Result<(), String> {
+        if at == NOWHERE {
+            return Ok(());
+        }
+        match self.holds[self.range(at, len)?].iter().find(|&&held| held != value) {
+            Some(&NOWHERE) => Err(format!("v{value} is read where nothing was written")),
+            Some(held) => Err(format!("v{value} was overwritten by v{held}")),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What a plan costs: operations, bytes, and what its numbers might lose.
+
+use serde::{Deserialize, Serialize};
+
+use super::{LANES, Op, Plan, Program, Purpose};
+
+/// Lane rows of the widest thing that a step forms on the way: its concatenated or multiplied inputs,
+/// or the indicators of a look-up.
+pub(super) fn scratch_rows(program: &Program) -> u32 {
+    let widths = program.steps.iter().map(|step| {
+        let units = |input: &super::Input| program.values[input.value as usize].units;
+        let inputs = program.inputs(step);
+        let own = program.values[step.output as usize].units;
+        let formed = match step.op {
+            Op::Sum { .. } | Op::Mix { .. } => inputs.iter().map(units).sum(),
+            Op::ProductSum { .. } => units(&inputs[0]),
+            Op::Lookup { states, .. } => states.min(8),
+            _ => own,
+        };
+        formed.max(own)
+    });
+    widths.max().unwrap_or(0)
+}
+
+/// Multiply-adds a row of a forward pass.
+pub(super) fn multiply_adds(program: &Program) -> u64 {
+    let of_step = |step: &super::Step| {
+        let own = u64::from(program.values[step.output as usize].units);
+        let inputs = program.inputs(step);
+        let widths = inputs.iter().map(|input| u64::from(program.values[input.value as usize].units));
+        match step.op {
+            Op::Lookup { .. } | Op::One | Op::Import { .. } => 0,
+            Op::Gaussian { .. } => 3 * own,
+            Op::Product | Op::Kronecker | Op::AddLogs | Op::Exponentiate => own,
+            Op::Sum { .. } => own * widths.sum::<u64>(),
+            Op::Mix { .. } => own * inputs.len() as u64,
+            Op::ProductSum { .. } => {
+                let width = u64::from(program.values[inputs[0].value as usize].units);
+                own * width + width
+            }
+        }
+    };
+    program.steps.iter().map(of_step).sum()
+}
+
+/// The most coefficients that are multiplied with each other before a product is brought back to
+/// [1, 2), two more counted for each product itself. If every non-zero coefficient is at least 2^−f
+/// and no weight is zero, then no product has a unit that is non-zero and smaller than
+/// 2^−(f + 2)·chain beside its largest. `None` where inputs of different exponents meet, or densities.
+pub(super) fn chain(program: &Program) -> Option<u32> {
+    let mut chains: Vec<Option<u32>> = vec![None; program.values.len()];
+    let mut normalised = vec![false; program.values.len()];
+    let mut most = 1;
+    for step in &program.steps {
+        let inputs = program.inputs(step);
+        let below = |index: usize| chains[inputs[index].value as usize];
+        let chain = match step.op {
+            Op::Lookup { .. } => 1,
+            Op::One => 0,
+            Op::Product | Op::Kronecker => below(0)?.checked_add(below(1)?)?,
+            Op::ProductSum { .. } => {
+                most = most.max(below(0)?.checked_add(below(1)?)?);
+                1
+            }
+            Op::Sum { .. } if inputs.len() == 1 && normalised[inputs[0].value as usize] => 1,
+            Op::Sum { .. } if inputs.len() == 1 => below(0)?.checked_add(1)?,
+            _ => return None,
+        };
+        most = most.max(chain);
+        chains[step.output as usize] = Some(chain);
+        normalised[step.output as usize] = matches!(step.op, Op::Product | Op::Kronecker);
+    }
+    Some(most)
+}
+
+/// Bytes of a run, by what holds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Activations of one worker: arenas of values, exponents, bounds and gradients, scratch, and a
+    /// tile of data.
+    pub worker: usize,
+    /// What parts hand to the head, and get back from it, for a batch.
+    pub outputs: usize,
+    /// Coefficients.
+    pub coefficients: usize,
+    /// Gradients by coefficients, a copy a shard.
+    pub gradients: usize,
+}
+
+impl Memory {
+    /// Bytes in all with so many workers.
+    pub fn total(&self, workers: usize) -> usize {
+        self.activations(workers) + self.coefficients + self.gradients
+    }
+
+    /// Bytes of activations with so many workers.
+    pub fn activations(&self, workers: usize) -> usize {
+        workers * self.worker + self.outputs
+    }
+}
+
+/// Bytes of a number.
+const WORD: usize = 4;
+
+impl Plan {
+    /// Bytes of a run.
+    pub fn memory(&self) -> Memory {
+        let row = LANES * WORD;
+        let arenas = |program: &Program| {
+            let rows = program.rows + 2 * program.exponents + program.gradient_rows;
+            rows as usize * row
+        };
+        let scratch = (0..self.programs.len()).map(|p| self.scratch(p) * row);
+        let tile = self.variables as usize * row;
+        let train = self.purpose == Purpose::Train;
+        let outputs: usize = self.below_head().iter().map(|part| self.output_rows(part)).sum();
+        Memory {
+            worker: self.programs.iter().map(arenas).max().unwrap_or(0)
+                + scratch.max().unwrap_or(0)
+                + tile,
+            outputs: outputs * self.tiles() * row * if train { 2 } else { 1 },
+            coefficients: self.coefficients * WORD,
+            gradients: if train { self.coefficients * self.shards as usize * WORD } else { 0 },
+        }
+    }
+
+    /// Lane rows of scratch that the steps of a program need: what is formed, two inline inputs, the
+    /// indicators of a look-up, a row of scales and, going back, the gradients by all of these.
+    pub fn scratch(&self, program: usize) -> usize {
+        let program = &self.programs[program];
+        let widest = program.values.iter().map(|value| value.units).max().unwrap_or(0) as usize;
+        2 * (program.scratch_rows as usize + 2 * widest) + SCRATCH_EXTRA
+    }
+
+    /// Lane rows that a part hands to the head for a tile: its outputs' units, and a row of exponents
+    /// and one of bounds for each.
+    pub fn output_rows(&self, part: &super::Part) -> usize {
+        let program = self.program(part);
+        let rows = |&output: &u32| program.values[output as usize].units as usize + 2;
+        program.outputs.iter().map(rows).sum()
+    }
+
+    /// Multiply-adds of a forward pass over one row.
+    pub fn multiply_adds(&self) -> u64 {
+        self.parts.iter().map(|part| self.program(part).multiply_adds).sum()
+    }
+
+    /// Steps of all parts.
+    pub fn stages(&self) -> usize {
+        self.parts.iter().map(|part| self.program(part).steps.len()).sum()
+    }
+
+    /// The most regions alive at once in any part below the head.
+    pub fn live_regions(&self) -> u32 {
+        let parts = self.below_head().iter().map(|part| self.program(part).live_regions);
+        parts.max().unwrap_or_else(|| self.program(self.head()).live_regions)
+    }
+}
+
+/// Lane rows of scratch besides what is formed: indicators, scales, masks.
+pub(crate) const SCRATCH_EXTRA: usize = 12;

@@ -1,0 +1,366 @@
+//! Writes the program of one part: nodes become steps, in the order of the schedule.
+//!
+//! What is fused on the way: a sum over indicators becomes a look-up in its own weights; a sum over a
+//! product that nothing else reads forms the product itself; a product of densities adds logarithms.
+
+use std::collections::HashMap;
+
+use super::{Coefficients, Column, Domain, Input, NOWHERE, Op, Program, Schedule, Source, Step, Value};
+use crate::circuit::{self, ValidCircuit, WeightSource};
+use crate::ids::{DistId, NodeId, WeightsId};
+use crate::leaf::{Dist, Family};
+
+/// A program before its values have places, and what the part adds to it.
+pub(super) struct Emitted {
+    pub(super) program: Program,
+    pub(super) columns: Vec<Column>,
+    /// With places relative to the part.
+    pub(super) coefficients: Vec<Coefficients>,
+}
+
+/// What a node has become so far.
+#[derive(Clone, Copy)]
+enum Made {
+    /// A value.
+    Value(u32),
+    /// The last two factors of a product that the sum above will form.
+    Pair(u32, u32),
+}
+
+pub(super) struct Emitter<'a> {
+    circuit: &'a ValidCircuit,
+    imports: &'a HashMap<NodeId, (u32, u32)>,
+    program: Program,
+    made: HashMap<NodeId, Made>,
+    linear: HashMap<u32, u32>,
+    columns: Vec<Column>,
+    column_of: HashMap<(u32, Option<u32>), u32>,
+    coefficients: Vec<Coefficients>,
+    place_of: HashMap<Source, u32>,
+}
+
+/// Emits the steps that make `outputs`. `imports` names the nodes that other parts make.
+pub(super) fn emit(
+    circuit: &ValidCircuit,
+    outputs: &[NodeId],
+    nodes: &[NodeId],
+    imports: &HashMap<NodeId, (u32, u32)>,
+    schedule: Schedule,
+) -> Emitted {
+    let mut emitter = Emitter {
+        circuit,
+        imports,
+        program: Program::default(),
+        made: HashMap::with_capacity(nodes.len()),
+        linear: HashMap::new(),
+        columns: Vec::new(),
+        column_of: HashMap::new(),
+        coefficients: Vec::new(),
+        place_of: HashMap::new(),
+    };
+    match schedule {
+        Schedule::Deep => emitter.deep(outputs, nodes),
+        Schedule::Wide => emitter.wide(nodes),
+    }
+    for &output in outputs {
+        let value = emitter.value(output);
+        emitter.program.outputs.push(value);
+    }
+    let Emitter { program, columns, coefficients, .. } = emitter;
+    Emitted { program, columns, coefficients }
+}
+
+impl Emitter<'_> {
+    /// Post-order; of a node's inputs first the one whose evaluation needs most values at once.
+    fn deep(&mut self, outputs: &[NodeId], nodes: &[NodeId]) {
+        let need = self.needs(nodes);
+        let need_of = |node: NodeId| need.get(&node).copied().unwrap_or(1);
+        enum Task {
+            Visit(NodeId),
+            Take(NodeId, NodeId),
+            Finish(NodeId),
+        }
+        let mut visited = std::collections::HashSet::with_capacity(nodes.len());
+        let mut tasks: Vec<Task> = outputs.iter().rev().map(|&node| Task::Visit(node)).collect();
+        while let Some(task) = tasks.pop() {
+            match task {
+                Task::Visit(node) => {
+                    if !need.contains_key(&node) || !visited.insert(node) {
+                        continue;
+                    }
+                    tasks.push(Task::Finish(node));
+                    let mut inputs: Vec<NodeId> = self.circuit.inputs(node).collect();
+                    inputs.sort_by_key(|&input| std::cmp::Reverse(need_of(input)));
+                    for &input in inputs.iter().rev() {
+                        tasks.push(Task::Take(node, input));
+                        tasks.push(Task::Visit(input));
+                    }
+                }
+                Task::Take(node, input) => self.take(node, input),
+                Task::Finish(node) => self.finish(node),
+            }
+        }
+    }
+
+    /// How many values are alive at once, at the most, when a node is evaluated by itself.
+    fn needs(&self, nodes: &[NodeId]) -> HashMap<NodeId, u32> {
+        let mut need: HashMap<NodeId, u32> = HashMap::with_capacity(nodes.len());
+        let mut below = Vec::new();
+        for &node in nodes {
+            below.clear();
+            below.extend(
+                self.circuit.inputs(node).map(|input| need.get(&input).copied().unwrap_or(1)),
+            );
+            below.sort_unstable_by_key(|&need| std::cmp::Reverse(need));
+            let accumulates = matches!(self.circuit.op(node), circuit::Op::Product);
+            let waiting = |index: usize| if accumulates { index.min(1) } else { index } as u32;
+            let most = below.iter().enumerate().map(|(index, need)| need + waiting(index)).max();
+            need.insert(node, most.unwrap_or(1));
+        }
+        need
+    }
+
+    /// Level by level, a level being the longest way down to a leaf.
+    fn wide(&mut self, nodes: &[NodeId]) {
+        let mut level: HashMap<NodeId, u32> = HashMap::with_capacity(nodes.len());
+        for &node in nodes {
+            let below = self.circuit.inputs(node).filter_map(|input| level.get(&input)).max();
+            let own = below.map_or(0, |below| below + 1);
+            level.insert(node, own);
+        }
+        let mut order = nodes.to_vec();
+        order.sort_by_key(|node| level[node]);
+        for node in order {
+            let inputs: Vec<NodeId> = self.circuit.inputs(node).collect();
+            for input in inputs {
+                self.take(node, input);
+            }
+            self.finish(node);
+        }
+    }
+
+    /// Multiplies one more factor into a product. Other nodes take their inputs when they finish.
+    fn take(&mut self, node: NodeId, input: NodeId) {
+        if self.circuit.op(node) != circuit::Op::Product {
+            return;
+        }
+        let factor = self.value(input);
+        let made = match self.made.get(&node) {
+            None => Made::Value(factor),
+            Some(&Made::Value(so_far)) => Made::Pair(so_far, factor),
+            Some(&Made::Pair(a, b)) => Made::Pair(self.multiply(a, b), factor),
+        };
+        self.made.insert(node, made);
+    }
+
+    fn finish(&mut self, node: NodeId) {
+        let units = self.circuit.units(node);
+        match self.circuit.op(node) {
+            circuit::Op::Leaf { .. } | circuit::Op::Given { .. } | circuit::Op::One => {}
+            circuit::Op::Product => {
+                if let Some(&Made::Pair(a, b)) = self.made.get(&node)
+                    && !self.is_absorbed(node, a, b)
+                {
+                    let product = self.multiply(a, b);
+                    self.made.insert(node, Made::Value(product));
+                }
+            }
+            circuit::Op::Kronecker => {
+                let inputs: Vec<NodeId> = self.circuit.inputs(node).collect();
+                let mut product = self.linear_value(inputs[0]);
+                for &input in &inputs[1..] {
+                    let factor = self.linear_value(input);
+                    let units = self.units(product) * self.units(factor);
+                    product = self.step(Op::Kronecker, units, Domain::Linear, &[product, factor]);
+                }
+                self.made.insert(node, Made::Value(product));
+            }
+            circuit::Op::Sum { weights } => self.sum(node, units, weights),
+            circuit::Op::Mixing { weights } => {
+                let inputs: Vec<NodeId> = self.circuit.inputs(node).collect();
+                let values: Vec<u32> = inputs.iter().map(|&n| self.linear_value(n)).collect();
+                let op = Op::Mix { weights: self.weights(weights) };
+                let value = self.step(op, units, Domain::Linear, &values);
+                self.made.insert(node, Made::Value(value));
+            }
+        }
+    }
+
+    fn sum(&mut self, node: NodeId, units: u32, weights: WeightsId) {
+        let inputs: Vec<NodeId> = self.circuit.inputs(node).collect();
+        let value = if let [input] = inputs[..]
+            && let Some((column, states)) = self.indicators(input)
+        {
+            let table = self.weights(weights);
+            self.step(Op::Lookup { column, table, states }, units, Domain::Linear, &[])
+        } else if let [input] = inputs[..]
+            && let Some(&Made::Pair(a, b)) = self.made.get(&input)
+        {
+            let op = Op::ProductSum { weights: self.weights(weights) };
+            self.step(op, units, Domain::Linear, &[a, b])
+        } else {
+            let values: Vec<u32> = inputs.iter().map(|&n| self.linear_value(n)).collect();
+            let op = Op::Sum { weights: self.weights(weights) };
+            self.step(op, units, Domain::Linear, &values)
+        };
+        self.made.insert(node, Made::Value(value));
+    }
+
+    /// Whether the only reader of a product is a sum over nothing else, in this part, and the
+    /// product is one of mantissas.
+    fn is_absorbed(&self, node: NodeId, a: u32, b: u32) -> bool {
+        let mut parents = self.circuit.parents(node);
+        let (Some(parent), None) = (parents.next(), parents.next()) else { return false };
+        matches!(self.circuit.op(parent), circuit::Op::Sum { .. })
+            && self.circuit.inputs(parent).count() == 1
+            && !self.imports.contains_key(&node)
+            && self.domain(a) == Domain::Linear
+            && self.domain(b) == Domain::Linear
+    }
+
+    fn multiply(&mut self, a: u32, b: u32) -> u32 {
+        let units = self.units(a);
+        if self.domain(a) == Domain::Log && self.domain(b) == Domain::Log {
+            return self.step(Op::AddLogs, units, Domain::Log, &[a, b]);
+        }
+        let (a, b) = (self.exponentiated(a), self.exponentiated(b));
+        self.step(Op::Product, units, Domain::Linear, &[a, b])
+    }
+
+    /// The value of a node of this part, or a leaf, or a node that another part makes.
+    fn value(&mut self, node: NodeId) -> u32 {
+        if let Some(&Made::Value(value)) = self.made.get(&node) {
+            return value;
+        }
+        if let Some(&Made::Pair(a, b)) = self.made.get(&node) {
+            let product = self.multiply(a, b);
+            self.made.insert(node, Made::Value(product));
+            return product;
+        }
+        let units = self.circuit.units(node);
+        let value = if let Some(&(part, output)) = self.imports.get(&node) {
+            self.step(Op::Import { part, output }, units, Domain::Linear, &[])
+        } else {
+            match self.circuit.op(node) {
+                circuit::Op::Leaf { var, dist } => self.leaf(Column::Variable(var), dist),
+                circuit::Op::Given { dist, value } => self.leaf(Column::Fixed(value), dist),
+                // Only nodes without inputs are met before they are made.
+                _ => self.step(Op::One, units, Domain::Linear, &[]),
+            }
+        };
+        self.made.insert(node, Made::Value(value));
+        value
+    }
+
+    fn leaf(&mut self, column: Column, dist: DistId) -> u32 {
+        let column = self.column(column);
+        let Dist { family, units, .. } = self.circuit.dists()[dist];
+        let len = units as usize * family.states().unwrap_or(3);
+        let table = self.place(Source::Dist(dist), len);
+        match family.states() {
+            Some(states) => {
+                let op = Op::Lookup { column, table, states: states as u32 };
+                self.step(op, units, Domain::Linear, &[])
+            }
+            None => self.step(Op::Gaussian { column, table }, units, Domain::Log, &[]),
+        }
+    }
+
+    fn linear_value(&mut self, node: NodeId) -> u32 {
+        let value = self.value(node);
+        self.exponentiated(value)
+    }
+
+    fn exponentiated(&mut self, value: u32) -> u32 {
+        if self.domain(value) == Domain::Linear {
+            return value;
+        }
+        if let Some(&linear) = self.linear.get(&value) {
+            return linear;
+        }
+        let units = self.units(value);
+        let linear = self.step(Op::Exponentiate, units, Domain::Linear, &[value]);
+        self.linear.insert(value, linear);
+        linear
+    }
+
+    fn units(&self, value: u32) -> u32 {
+        self.program.values[value as usize].units
+    }
+
+    fn domain(&self, value: u32) -> Domain {
+        self.program.values[value as usize].domain
+    }
+
+    /// The local column and number of states of an indicator leaf.
+    fn indicators(&mut self, node: NodeId) -> Option<(u32, u32)> {
+        let (column, dist) = match self.circuit.op(node) {
+            circuit::Op::Leaf { var, dist } => (Column::Variable(var), dist),
+            circuit::Op::Given { dist, value } => (Column::Fixed(value), dist),
+            _ => return None,
+        };
+        match self.circuit.dists()[dist].family {
+            Family::Indicators { states } => Some((self.column(column), states)),
+            _ => None,
+        }
+    }
+
+    fn column(&mut self, column: Column) -> u32 {
+        let key = match column {
+            Column::Variable(var) => (var.0, None),
+            Column::Fixed(value) => (0, Some(value.to_bits())),
+        };
+        *self.column_of.entry(key).or_insert_with(|| {
+            self.columns.push(column);
+            self.columns.len() as u32 - 1
+        })
+    }
+
+    fn weights(&mut self, id: WeightsId) -> u32 {
+        self.place(Source::Weights(id), self.circuit.weights()[id].len())
+    }
+
+    fn place(&mut self, source: Source, len: usize) -> u32 {
+        let next = self.program.coefficients;
+        *self.place_of.entry(source).or_insert_with(|| {
+            self.coefficients.push(Coefficients { source, at: next as usize, len });
+            self.program.coefficients += len as u32;
+            next
+        })
+    }
+
+    fn step(&mut self, op: Op, units: u32, domain: Domain, inputs: &[u32]) -> u32 {
+        let program = &mut self.program;
+        let first = program.inputs.len() as u32;
+        let learns = self.circuit_learns(op) || {
+            let values = &self.program.values;
+            inputs.iter().any(|&input| values[input as usize].learns)
+        };
+        let program = &mut self.program;
+        program.inputs.extend(inputs.iter().map(|&value| Input { value, first: false }));
+        let output = program.values.len() as u32;
+        let step = program.steps.len() as u32;
+        let inputs = (first, program.inputs.len() as u32);
+        program.steps.push(Step { op, output, inputs });
+        let (rows, exponent, gradient) = (NOWHERE, NOWHERE, NOWHERE);
+        program.values.push(Value { units, domain, step, rows, exponent, gradient, learns });
+        output
+    }
+
+    /// Whether a step has coefficients of its own that are learned, or stands for a part.
+    fn circuit_learns(&self, op: Op) -> bool {
+        let at = match op {
+            Op::Lookup { table, .. } | Op::Gaussian { table, .. } => table,
+            Op::Sum { weights } | Op::Mix { weights } | Op::ProductSum { weights } => weights,
+            Op::Import { .. } => return true,
+            _ => return false,
+        };
+        let found = self.coefficients.binary_search_by_key(&(at as usize), |entry| entry.at);
+        found.is_ok_and(|index| match self.coefficients[index].source {
+            Source::Dist(dist) => self.circuit.dists()[dist].learnable_len() > 0,
+            Source::Weights(weights) => {
+                !matches!(self.circuit.weights()[weights].source, WeightSource::Frozen(_))
+            }
+        })
+    }
+}
