@@ -49,9 +49,15 @@ impl Bounds {
         };
     }
 
+    /// The variance of raw parameter `r`, and its derivative by `r`.
+    pub fn variance<T: Real>(self, r: T) -> (T, T) {
+        let (over, d_over) = self.over(r);
+        (T::of(self.min_var) + over, d_over)
+    }
+
     /// Mean and variance of raw parameters.
     pub fn density<T: Real>(self, raw: &[T]) -> Density<T> {
-        Density { mean: raw[0], var: T::of(self.min_var) + self.over(raw[1]).0 }
+        Density { mean: raw[0], var: self.variance(raw[1]).0 }
     }
 
     /// What the variance has over its least value, and the derivative of that by `r`.
@@ -67,8 +73,7 @@ impl Bounds {
 
     /// Adds to `d_raw` the derivative of the log-density at `x` times `d_log`.
     pub fn log_backward<T: Real>(self, raw: &[T], x: T, d_log: T, d_raw: &mut [T]) {
-        let (over, d_over) = self.over(raw[1]);
-        let var = T::of(self.min_var) + over;
+        let (var, d_over) = self.variance(raw[1]);
         let d = x - raw[0];
         d_raw[0] += d_log * d / var;
         d_raw[1] += d_log * d_over * (d * d / var - T::one()) / (T::of(2.0) * var);

@@ -28,9 +28,6 @@ pub struct Options {
 /// Tasks that a backward pass should have at least, so that many threads find work.
 const TASKS: usize = 16;
 
-/// States up to which a look-up is made again by each step that reads it.
-const INLINE_STATES: u32 = 8;
-
 /// Plans a circuit. `parameters` says how its weights are made; weights that the circuit does not use
 /// any more are not made.
 pub fn plan(circuit: &ValidCircuit, parameters: &Parameters, options: &Options) -> Plan {
@@ -221,7 +218,7 @@ impl Readers {
 
     fn is_inline(&self, program: &Program, value: usize) -> bool {
         let op = program.steps[program.values[value].step as usize].op;
-        matches!(op, Op::Lookup { states, .. } if states <= INLINE_STATES)
+        matches!(op, Op::Lookup { states, .. } if states as usize <= cost::INDICATORS)
             && self.simple[value]
             && !self.is_output[value]
     }

@@ -14,7 +14,7 @@ pub(super) fn scratch_rows(program: &Program) -> u32 {
         let formed = match step.op {
             Op::Sum { .. } | Op::Mix { .. } => inputs.iter().map(units).sum(),
             Op::ProductSum { .. } => units(&inputs[0]),
-            Op::Lookup { states, .. } => states.min(8),
+            Op::Lookup { states, .. } => states.min(INDICATORS as u32),
             _ => own,
         };
         formed.max(own)
@@ -27,7 +27,8 @@ pub(super) fn multiply_adds(program: &Program) -> u64 {
     let of_step = |step: &super::Step| {
         let own = u64::from(program.values[step.output as usize].units);
         let inputs = program.inputs(step);
-        let widths = inputs.iter().map(|input| u64::from(program.values[input.value as usize].units));
+        let widths =
+            inputs.iter().map(|input| u64::from(program.values[input.value as usize].units));
         match step.op {
             Op::Lookup { .. } | Op::One | Op::Import { .. } => 0,
             Op::Gaussian { .. } => 3 * own,
@@ -76,9 +77,10 @@ pub(super) fn chain(program: &Program) -> Option<u32> {
 /// Bytes of a run, by what holds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// Activations of one worker: arenas of values, exponents, bounds and gradients, scratch, and a
-    /// tile of data.
+    /// Activations of one worker: arenas of values, exponents, bounds and gradients, and scratch.
     pub worker: usize,
+    /// The rows of a batch.
+    pub data: usize,
     /// What parts hand to the head, and get back from it, for a batch.
     pub outputs: usize,
     /// Coefficients.
@@ -95,7 +97,7 @@ impl Memory {
 
     /// Bytes of activations with so many workers.
     pub fn activations(&self, workers: usize) -> usize {
-        workers * self.worker + self.outputs
+        workers * self.worker + self.outputs + self.data
     }
 }
 
@@ -111,25 +113,24 @@ impl Plan {
             rows as usize * row
         };
         let scratch = (0..self.programs.len()).map(|p| self.scratch(p) * row);
-        let tile = self.variables as usize * row;
         let train = self.purpose == Purpose::Train;
         let outputs: usize = self.below_head().iter().map(|part| self.output_rows(part)).sum();
         Memory {
             worker: self.programs.iter().map(arenas).max().unwrap_or(0)
-                + scratch.max().unwrap_or(0)
-                + tile,
+                + scratch.max().unwrap_or(0),
+            data: self.variables as usize * row * self.tiles(),
             outputs: outputs * self.tiles() * row * if train { 2 } else { 1 },
             coefficients: self.coefficients * WORD,
             gradients: if train { self.coefficients * self.shards as usize * WORD } else { 0 },
         }
     }
 
-    /// Lane rows of scratch that the steps of a program need: what is formed, two inline inputs, the
-    /// indicators of a look-up, a row of scales and, going back, the gradients by all of these.
+    /// Lane rows of scratch that the steps of a program need: what is formed, its gradient, and
+    /// partial sums of four of its rows; two inline inputs and their gradients; and
+    /// [`SCRATCH_EXTRA`].
     pub fn scratch(&self, program: usize) -> usize {
         let program = &self.programs[program];
-        let widest = program.values.iter().map(|value| value.units).max().unwrap_or(0) as usize;
-        2 * (program.scratch_rows as usize + 2 * widest) + SCRATCH_EXTRA
+        3 * program.scratch_rows as usize + 4 * program.widest() + SCRATCH_EXTRA
     }
 
     /// Lane rows that a part hands to the head for a tile: its outputs' units, and a row of exponents
@@ -157,5 +158,8 @@ impl Plan {
     }
 }
 
-/// Lane rows of scratch besides what is formed: indicators, scales, masks.
-pub(crate) const SCRATCH_EXTRA: usize = 12;
+/// Lane rows of scratch besides what is formed: the indicators of a look-up, and a row of scales.
+pub const SCRATCH_EXTRA: usize = INDICATORS + 1;
+
+/// States up to which a look-up is a product with indicators, and may be made inline.
+pub const INDICATORS: usize = 8;

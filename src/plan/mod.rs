@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::build::{Options, plan};
 pub use self::check::{PlanFault, check};
-pub use self::cost::Memory;
+pub use self::cost::{INDICATORS, Memory, SCRATCH_EXTRA};
 use crate::ids::{DistId, VarId, WeightsId};
 use crate::sector::Maker;
 pub use crate::simd::LANES;
@@ -220,6 +220,11 @@ pub struct Program {
 }
 
 impl Program {
+    /// Units of the widest value.
+    pub fn widest(&self) -> usize {
+        self.values.iter().map(|value| value.units).max().unwrap_or(0) as usize
+    }
+
     /// The inputs of a step.
     pub fn inputs(&self, step: &Step) -> &[Input] {
         &self.inputs[step.inputs.0 as usize..step.inputs.1 as usize]

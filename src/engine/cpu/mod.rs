@@ -1,1 +1,297 @@
 //! The vectorised CPU engine.
+//!
+//! A batch is worked through in four movements, each parallel and none depending on how many threads
+//! there are: the weights of every part; every part forward over every tile; the head over every tile,
+//! forward and, for gradients, back; every part forward again and back. What a part keeps of a tile
+//! stays in the cache of the core that works on it: parts are evaluated twice rather than stored.
+//! Gradients by coefficients are summed tile after tile within a shard, and shards and parts in their
+//! order.
+
+mod backward;
+mod doubt;
+mod forward;
+mod kernels;
+mod logs;
+mod passes;
+mod state;
+mod tile;
+mod weights;
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rayon::prelude::*;
+
+use self::doubt::Doubt;
+use self::passes::{Batch, HeadPass, PartBack, PartForward};
+use self::state::{HeadShard, PartState};
+use self::tile::Workspace;
+use self::weights::{Making, WeightScratch, split};
+use super::{Executable, Tally};
+use crate::compile::Compiled;
+use crate::data::Dataset;
+use crate::diag::{Code, Diagnostic};
+use crate::plan::{LANES, Part, Plan, Purpose, check};
+
+/// A plan, ready to run on this machine's processor.
+pub struct CpuExecutable {
+    compiled: Arc<Compiled>,
+    plan: Plan,
+    pool: rayon::ThreadPool,
+    workers: Vec<Mutex<Worker>>,
+    /// The parts of the plan; the head is last.
+    states: Vec<PartState>,
+    head_shards: Vec<HeadShard>,
+    /// The batch, [tiles][variables][LANES].
+    data: Vec<f32>,
+    /// What each part alone learns, ascending, with the number of the part.
+    ranges: Vec<(Range<usize>, usize)>,
+    /// Where the units of each value of each program begin.
+    offsets: Vec<Vec<usize>>,
+}
+
+/// The memory of one thread.
+struct Worker {
+    workspace: Workspace,
+    weights: WeightScratch,
+}
+
+/// The memory of the thread that calls. A worker is locked by its own thread alone; one that panicked
+/// left nothing behind that the next task does not overwrite.
+fn own_worker(workers: &[Mutex<Worker>]) -> MutexGuard<'_, Worker> {
+    let index = rayon::current_thread_index().unwrap_or(0) % workers.len();
+    workers[index].lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl CpuExecutable {
+    /// Prepares a plan of `compiled` for `threads` threads; 0 for as many as the machine has.
+    ///
+    /// # Errors
+    /// E0702 for a plan that may not be run; E0701 when threads cannot be started.
+    pub fn new(compiled: Arc<Compiled>, plan: Plan, threads: usize) -> Result<Self, Diagnostic> {
+        check(&plan).map_err(|fault| Diagnostic::new(Code::E0702, fault.to_string()))?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .map_err(|error| Diagnostic::new(Code::E0701, format!("no threads: {error}")))?;
+        let parameters = &compiled.parameters;
+        let worker = |_| {
+            let weights = WeightScratch::new(&plan, parameters);
+            Mutex::new(Worker { workspace: Workspace::new(&plan), weights })
+        };
+        let workers = (0..pool.current_num_threads()).map(worker).collect();
+        let shared: usize = parameters.makers().iter().map(|maker| maker.shared.len()).sum();
+        let mut states: Vec<PartState> =
+            plan.parts.iter().map(|part| PartState::new(&plan, part, shared)).collect();
+        let mut ranges = Vec::new();
+        for (number, (part, state)) in plan.parts.iter().zip(&mut states).enumerate() {
+            let making = Making { circuit: &compiled.circuit, parameters, part };
+            state.constant_least = making.constants(&mut state.coefficients);
+            ranges.extend(making.own_ranges().into_iter().map(|range| (range, number)));
+        }
+        ranges.sort_by_key(|(range, _)| range.start);
+        let head_shards = HeadShard::all(&plan);
+        let data = vec![0.0; plan.tiles() * plan.variables as usize * LANES];
+        let offsets = plan.programs.iter().map(logs::offsets).collect();
+        Ok(CpuExecutable {
+            compiled,
+            plan,
+            pool,
+            workers,
+            states,
+            head_shards,
+            data,
+            ranges,
+            offsets,
+        })
+    }
+
+    /// The plan that is run.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Fills the batch with rows of the data.
+    fn gather(&mut self, data: &Dataset, rows: &[u32]) {
+        let tile = self.plan.variables as usize * LANES;
+        let tiles = self.data.par_chunks_mut(tile.max(1)).zip(rows.par_chunks(LANES));
+        self.pool.install(|| tiles.for_each(|(tile, rows)| data.tile(rows, tile)));
+    }
+
+    fn make_weights(&mut self, flat: &[f32]) {
+        let CpuExecutable { compiled, plan, pool, workers, states, .. } = self;
+        let make = |(state, part): (&mut PartState, &Part)| {
+            let making =
+                Making { circuit: &compiled.circuit, parameters: &compiled.parameters, part };
+            let scratch = &mut own_worker(workers).weights;
+            let least = making.make(flat, &mut state.coefficients, scratch);
+            state.certify(plan.program(part), least.and(state.constant_least), part.has_zeros);
+        };
+        pool.install(|| states.par_iter_mut().zip(&plan.parts).for_each(make));
+    }
+
+    /// Runs all parts forward over the first `rows` rows of the batch, then the head, which leaves ln
+    /// p of each row. To train, the head goes back too.
+    fn forward(&mut self, rows: usize, missing: bool, train: bool, log_p: &mut [f64]) {
+        let CpuExecutable { plan, pool, workers, states, head_shards, data, .. } = self;
+        let batch = Batch { plan, data, missing, rows };
+        let Some((head, parts)) = states.split_last_mut() else { return };
+        pool.install(|| {
+            parts.par_iter_mut().zip(plan.below_head()).for_each(|(state, part)| {
+                let PartState { coefficients, certified, shards, .. } = state;
+                let (coefficients, certified) = (&*coefficients, *certified);
+                shards.par_iter_mut().for_each(|shard| {
+                    let workspace = &mut own_worker(workers).workspace;
+                    let task =
+                        PartForward { batch, part, coefficients, certified, shard, workspace };
+                    pulp::Arch::new().dispatch(task);
+                });
+            });
+            let PartState { coefficients, certified, shards, .. } = head;
+            let (coefficients, certified, parts) = (&*coefficients, *certified, &*parts);
+            let shards = head_shards.par_iter_mut().zip(shards).enumerate();
+            shards.for_each(|(number, (shard, own))| {
+                pulp::Arch::new().dispatch(HeadPass {
+                    batch,
+                    coefficients,
+                    certified,
+                    parts,
+                    number,
+                    d_coefficients: &mut own.d_coefficients,
+                    shard,
+                    train,
+                    workspace: &mut own_worker(workers).workspace,
+                });
+            });
+        });
+        self.head_shards.iter().for_each(|shard| shard.read(rows, log_p));
+    }
+
+    /// Runs every part forward again and back.
+    fn backward(&mut self, rows: usize, missing: bool) {
+        let CpuExecutable { plan, pool, workers, states, head_shards, data, .. } = self;
+        let batch = Batch { plan, data, missing, rows };
+        let Some((_, parts)) = states.split_last_mut() else { return };
+        let head_shards = &*head_shards;
+        pool.install(|| {
+            let parts = parts.par_iter_mut().zip(plan.below_head()).enumerate();
+            parts.for_each(|(number, (state, part))| {
+                let PartState { coefficients, certified, shards, .. } = state;
+                let (coefficients, certified) = (&*coefficients, *certified);
+                shards.par_iter_mut().zip(head_shards).for_each(|(shard, head)| {
+                    pulp::Arch::new().dispatch(PartBack {
+                        batch,
+                        part,
+                        number,
+                        coefficients,
+                        certified,
+                        shard,
+                        head,
+                        workspace: &mut own_worker(workers).workspace,
+                    });
+                });
+            });
+        });
+    }
+
+    /// Evaluates the rows in doubt in the log domain. Returns how many there were.
+    fn settle_doubt(
+        &mut self,
+        rows: usize,
+        missing: bool,
+        train: bool,
+        log_p: &mut [f64],
+    ) -> usize {
+        let doubt: Vec<u32> =
+            self.head_shards.iter().flat_map(|shard| shard.in_doubt.iter().copied()).collect();
+        if doubt.is_empty() {
+            return 0;
+        }
+        let CpuExecutable { plan, pool, states, data, offsets, .. } = self;
+        let batch = Batch { plan, data, missing, rows };
+        if let Some((head, parts)) = states.split_last_mut() {
+            let settle = Doubt { batch, offsets, rows: &doubt };
+            pool.install(|| settle.settle(parts, head, train, log_p));
+        }
+        doubt.len()
+    }
+
+    /// From the gradients by coefficients to those by parameters.
+    fn collect(&mut self, flat: &[f32], gradient: &mut [f32]) {
+        let CpuExecutable { compiled, plan, pool, workers, states, ranges, .. } = self;
+        let own = split(gradient, ranges, plan.parts.len());
+        pool.install(|| {
+            let all = states.par_iter_mut().zip(&plan.parts).zip(own);
+            all.for_each(|((state, part), mut own)| {
+                state.join_shards();
+                let making =
+                    Making { circuit: &compiled.circuit, parameters: &compiled.parameters, part };
+                let PartState { coefficients, shards, d_shared, .. } = state;
+                d_shared.fill(0.0);
+                let d_coefficients = &shards[0].d_coefficients;
+                let scratch = &mut own_worker(workers).weights;
+                making.back(flat, coefficients, d_coefficients, &mut own, d_shared, scratch);
+            });
+        });
+        let mut first = 0;
+        for maker in compiled.parameters.makers() {
+            let target = &mut gradient[maker.shared.clone()];
+            target.fill(0.0);
+            let range = first..first + target.len();
+            first = range.end;
+            for state in &*states {
+                let more = &state.d_shared[range.clone()];
+                target.iter_mut().zip(more).for_each(|(target, &more)| *target += more);
+            }
+        }
+    }
+}
+
+impl Executable for CpuExecutable {
+    fn load(&mut self, parameters: &[f32]) {
+        self.make_weights(parameters);
+    }
+
+    fn log_likelihood(&mut self, data: &Dataset, rows: &[u32], log_p: &mut [f64]) -> Tally {
+        let mut tally = Tally::default();
+        let batch = self.plan.batch as usize;
+        for (rows, log_p) in rows.chunks(batch).zip(log_p.chunks_mut(batch)) {
+            self.gather(data, rows);
+            let missing = data.has_missing();
+            self.forward(rows.len(), missing, false, log_p);
+            tally.in_logs += self.settle_doubt(rows.len(), missing, false, log_p);
+        }
+        tally.impossible = log_p.iter().filter(|&&log| log == f64::NEG_INFINITY).count();
+        tally
+    }
+
+    /// # Panics
+    /// When the plan is for evaluation only, or there are more rows than its batch.
+    fn gradient(
+        &mut self,
+        parameters: &[f32],
+        data: &Dataset,
+        rows: &[u32],
+        log_p: &mut [f64],
+        gradient: &mut [f32],
+    ) -> Tally {
+        assert!(self.plan.purpose == Purpose::Train, "a plan for evaluation has no gradients");
+        assert!(rows.len() <= self.plan.batch as usize, "more rows than the plan's batch");
+        let missing = data.has_missing();
+        self.make_weights(parameters);
+        self.gather(data, rows);
+        self.forward(rows.len(), missing, true, log_p);
+        self.backward(rows.len(), missing);
+        let in_logs = self.settle_doubt(rows.len(), missing, true, log_p);
+        if self.ranges.iter().map(|(range, _)| range.len()).sum::<usize>() < gradient.len() {
+            gradient.fill(0.0);
+        }
+        self.collect(parameters, gradient);
+        let impossible = log_p.iter().filter(|&&log| log == f64::NEG_INFINITY).count();
+        Tally { impossible, in_logs }
+    }
+
+    fn arithmetic(&self) -> String {
+        format!("cpu {:?}", pulp::Arch::new())
+    }
+}

@@ -1,0 +1,401 @@
+//! The backward pass of a program over one tile, after its forward pass.
+//!
+//! Gradients are by mantissas: every mantissa is a function of others with powers of two as
+//! constants, so the derivative of ln p by it is linear arithmetic too. What a step formed on the way
+//! is formed again rather than kept.
+
+use pulp::Simd;
+
+use super::forward::{Unit, alignment, formed_units, gather, multiply};
+use super::kernels::{indicators, product_backward};
+use super::tile::{Arenas, Scratch, span};
+use crate::plan::{INDICATORS, Input, LANES, NOWHERE, Op, Step, Value};
+use crate::simd::{After, Kernels, Matrix, Vector};
+
+/// Takes what the head finds to be the gradient by an output of a part.
+pub(super) trait Exports {
+    /// The gradient, [units][LANES], by an output of a part.
+    fn export(&mut self, part: u32, output: u32, gradient: &[f32]);
+}
+
+/// Parts export nothing.
+pub(super) struct NoExports;
+
+impl Exports for NoExports {
+    fn export(&mut self, _part: u32, _output: u32, _gradient: &[f32]) {}
+}
+
+/// Runs all steps back. The gradients by the program's outputs are in their places already; those by
+/// the coefficients are added to `d_coefficients`.
+#[inline(always)]
+pub(super) fn backward<S: Simd>(
+    simd: S,
+    unit: &Unit<'_>,
+    exports: &mut impl Exports,
+    arenas: &mut Arenas<'_>,
+    scratch: &mut Scratch<'_>,
+    d_coefficients: &mut [f32],
+) {
+    for step in unit.program.steps.iter().rev() {
+        let value = &unit.program.values[step.output as usize];
+        if value.gradient == NOWHERE {
+            continue;
+        }
+        let mut back = Back { simd, unit, step, value, arenas, scratch, d_coefficients };
+        match step.op {
+            Op::ProductSum { .. } => back.product_sum(),
+            Op::Product => back.product(),
+            Op::Kronecker => back.kronecker(),
+            Op::Sum { .. } | Op::Mix { .. } => back.sum(),
+            Op::Lookup { .. } => back.stored_lookup(),
+            Op::Gaussian { column, table } => back.gaussian(column, table),
+            Op::AddLogs => back.add_logs(),
+            Op::Exponentiate => back.exponentiate(),
+            Op::Import { part, output } => {
+                let gradient = &back.arenas.gradients[span(value.gradient, value.units)];
+                exports.export(part, output, gradient);
+            }
+            Op::One => {}
+        }
+    }
+}
+
+/// One step on the way back.
+struct Back<'s, 'a, 'b, S> {
+    simd: S,
+    unit: &'s Unit<'s>,
+    step: &'s Step,
+    value: &'s Value,
+    arenas: &'s mut Arenas<'a>,
+    scratch: &'s mut Scratch<'b>,
+    d_coefficients: &'s mut [f32],
+}
+
+impl<S: Simd> Back<'_, '_, '_, S> {
+    /// Where the gradient by the step's output lies.
+    #[inline(always)]
+    fn own(&self) -> std::ops::Range<usize> {
+        span(self.value.gradient, self.value.units)
+    }
+
+    #[inline(always)]
+    fn inputs(&self) -> &'_ [Input] {
+        self.unit.program.inputs(self.step)
+    }
+
+    #[inline(always)]
+    fn product_sum(&mut self) {
+        self.form_product();
+        self.through_weights();
+        self.into_factors();
+    }
+
+    #[inline(always)]
+    fn product(&mut self) {
+        self.form_product();
+        let own = self.own();
+        self.scratch.d_formed[..own.len()].copy_from_slice(&self.arenas.gradients[own]);
+        self.into_factors();
+    }
+
+    /// Forms the product again, with its scale; its inline factors stay in scratch.
+    #[inline(always)]
+    fn form_product(&mut self) {
+        let (mut exponents, mut bound) = ([0; LANES], [0.0; LANES]);
+        let (unit, step) = (self.unit, self.step);
+        multiply(self.simd, unit, step, self.arenas, self.scratch, &mut exponents, &mut bound);
+    }
+
+    /// From the gradient by the output of a sum to those by its weights and by what was formed.
+    #[inline(always)]
+    fn through_weights(&mut self) {
+        let (Op::Sum { weights } | Op::ProductSum { weights }) = self.step.op else { return };
+        let (units, width) = (self.value.units as usize, formed_units(self.unit, self.step));
+        let formed = &self.scratch.formed[..width * LANES];
+        let gradient = &self.arenas.gradients[span(self.value.gradient, self.value.units)];
+        let d_weights = &mut self.d_coefficients[weights as usize..][..units * width];
+        outer(self.simd, gradient, formed, self.scratch.sums, d_weights);
+        let table = self.unit.table(weights, units * width);
+        let matrix = Matrix::row_major(table, units, width).transposed();
+        let d_formed = &mut self.scratch.d_formed[..width * LANES];
+        Vector(self.simd).matrix_times_lanes(matrix, &[], gradient, d_formed, After::Store);
+    }
+
+    /// From the gradient by a product to those by its factors.
+    #[inline(always)]
+    fn into_factors(&mut self) {
+        let unit = self.unit;
+        let inputs = unit.program.inputs(self.step);
+        let (a, b) = (unit.value(&inputs[0]), unit.value(&inputs[1]));
+        let len = a.units as usize * LANES;
+        let Scratch { d_formed, scale, left, right, d_left, d_right, .. } = &mut *self.scratch;
+        let factor_a = match a.is_inline() {
+            true => &left[..len],
+            false => &self.arenas.values[span(a.rows, a.units)],
+        };
+        let factor_b = match b.is_inline() {
+            true => &right[..len],
+            false => &self.arenas.values[span(b.rows, b.units)],
+        };
+        let d = &d_formed[..len];
+        let factors = (factor_a, factor_b);
+        // Each gradient has one place: scratch if inline, its arena if stored, none if not wanted.
+        let d_a = if wanted_inline(a) { &mut d_left[..len] } else { &mut [][..] };
+        let d_b = if wanted_inline(b) { &mut d_right[..len] } else { &mut [][..] };
+        if !d_a.is_empty() || !d_b.is_empty() {
+            product_backward(self.simd, factors, d, scale, d_a, false, d_b, false);
+        }
+        for (index, input, value) in [(0, &inputs[0], a), (1, &inputs[1], b)] {
+            if value.gradient == NOWHERE {
+                continue;
+            }
+            let target = &mut self.arenas.gradients[span(value.gradient, value.units)];
+            let add = !input.first;
+            let none = &mut [][..];
+            match index {
+                0 => product_backward(self.simd, factors, d, scale, target, add, none, false),
+                _ => product_backward(self.simd, factors, d, scale, none, false, target, add),
+            }
+        }
+        if wanted_inline(a) {
+            self.lookup(a, Side::Left);
+        }
+        if wanted_inline(b) {
+            self.lookup(b, Side::Right);
+        }
+    }
+
+    fn kronecker(&mut self) {
+        self.form_product();
+        let unit = self.unit;
+        let inputs = unit.program.inputs(self.step);
+        let (a, b) = (unit.value(&inputs[0]), unit.value(&inputs[1]));
+        let own = self.own();
+        let wide = a.units as usize;
+        for side in [Side::Left, Side::Right] {
+            let (value, input) = match side {
+                Side::Left => (a, &inputs[0]),
+                Side::Right => (b, &inputs[1]),
+            };
+            if !value.learns {
+                continue;
+            }
+            let len = value.units as usize * LANES;
+            let sum = std::mem::take(match side {
+                Side::Left => &mut self.scratch.d_left,
+                Side::Right => &mut self.scratch.d_right,
+            });
+            sum[..len].fill(0.0);
+            let other = if side == Side::Left { b } else { a };
+            let factor = match (other.is_inline(), side) {
+                (true, Side::Left) => &self.scratch.right[..],
+                (true, Side::Right) => &self.scratch.left[..],
+                (false, _) => &self.arenas.values[span(other.rows, other.units)],
+            };
+            let gradient = &self.arenas.gradients[own.clone()];
+            for (pair, d) in gradient.chunks_exact(LANES).enumerate() {
+                let (i, j) = (pair % wide, pair / wide);
+                let (to, from) = if side == Side::Left { (i, j) } else { (j, i) };
+                let factor = &factor[from * LANES..][..LANES];
+                let sum = &mut sum[to * LANES..][..LANES];
+                for lane in 0..LANES {
+                    sum[lane] += d[lane] * self.scratch.scale[lane] * factor[lane];
+                }
+            }
+            if value.gradient != NOWHERE {
+                let target = &mut self.arenas.gradients[span(value.gradient, value.units)];
+                deliver(&sum[..len], target, input.first);
+            }
+            match side {
+                Side::Left => self.scratch.d_left = sum,
+                Side::Right => self.scratch.d_right = sum,
+            }
+            if wanted_inline(value) {
+                self.lookup(value, side);
+            }
+        }
+    }
+
+    fn sum(&mut self) {
+        let (mut common, mut bound) = ([0; LANES], [0.0; LANES]);
+        let (unit, step) = (self.unit, self.step);
+        gather(self.simd, unit, step, self.arenas, self.scratch, &mut common, &mut bound);
+        if let Op::Mix { weights } = step.op {
+            self.through_mix(weights);
+        } else {
+            self.through_weights();
+        }
+        let inputs = unit.program.inputs(step);
+        let mut first = 0;
+        for input in inputs {
+            let value = unit.value(input);
+            let len = value.units as usize * LANES;
+            let range = first..first + len;
+            first += len;
+            if wanted_inline(value) {
+                self.scratch.d_left[..len].copy_from_slice(&self.scratch.d_formed[range]);
+                self.lookup(value, Side::Left);
+                continue;
+            }
+            if value.gradient == NOWHERE {
+                continue;
+            }
+            if inputs.len() > 1 {
+                let mut factors = [0.0; LANES];
+                for (lane, factor) in factors.iter_mut().enumerate() {
+                    *factor = alignment(value, self.arenas, &common, lane);
+                }
+                for row in self.scratch.d_formed[range.clone()].chunks_exact_mut(LANES) {
+                    row.iter_mut().zip(&factors).for_each(|(d, &factor)| *d *= factor);
+                }
+            }
+            let target = &mut self.arenas.gradients[span(value.gradient, value.units)];
+            deliver(&self.scratch.d_formed[range], target, input.first);
+        }
+    }
+
+    fn through_mix(&mut self, weights: u32) {
+        let inputs = self.inputs().len();
+        let units = self.value.units as usize;
+        let gradient = &self.arenas.gradients[span(self.value.gradient, self.value.units)];
+        let table = self.unit.table(weights, units * inputs);
+        for (unit, d) in gradient.chunks_exact(LANES).enumerate() {
+            for input in 0..inputs {
+                let row = (input * units + unit) * LANES..(input * units + unit + 1) * LANES;
+                let formed = &self.scratch.formed[row.clone()];
+                let dot: f32 = d.iter().zip(formed).map(|(d, x)| d * x).sum();
+                self.d_coefficients[weights as usize + unit * inputs + input] += dot;
+                let weight = table[unit * inputs + input];
+                let d_formed = &mut self.scratch.d_formed[row];
+                d_formed.iter_mut().zip(d).for_each(|(out, &d)| *out = weight * d);
+            }
+        }
+    }
+
+    /// From the gradient by an inline look-up, in scratch, to that by its table.
+    #[inline(always)]
+    fn lookup(&mut self, value: &Value, side: Side) {
+        let step = &self.unit.program.steps[value.step as usize];
+        let Scratch { d_left, d_right, indicators, sums, .. } = &mut *self.scratch;
+        let gradient = match side {
+            Side::Left => &d_left[..value.units as usize * LANES],
+            Side::Right => &d_right[..value.units as usize * LANES],
+        };
+        into_table(self.simd, self.unit, step, gradient, indicators, sums, self.d_coefficients);
+    }
+
+    fn stored_lookup(&mut self) {
+        let gradient = &self.arenas.gradients[span(self.value.gradient, self.value.units)];
+        let Scratch { indicators, sums, .. } = &mut *self.scratch;
+        let (unit, step) = (self.unit, self.step);
+        into_table(self.simd, unit, step, gradient, indicators, sums, self.d_coefficients);
+    }
+
+    fn gaussian(&mut self, column: u32, table: u32) {
+        let mut fixed = [0.0; LANES];
+        let column = self.unit.column(column, &mut fixed);
+        let gradient = &self.arenas.gradients[span(self.value.gradient, self.value.units)];
+        for (unit, d) in gradient.chunks_exact(LANES).enumerate() {
+            let at = table as usize + 3 * unit;
+            let (mean, precision) = (self.unit.coefficients[at], self.unit.coefficients[at + 1]);
+            let mut sums = [0.0f32; 3];
+            for (&d, &x) in d.iter().zip(column).filter(|(_, x)| !x.is_nan()) {
+                let off = x - mean;
+                sums[0] += d * off * precision;
+                sums[1] -= d * 0.5 * off * off;
+                sums[2] += d;
+            }
+            let target = &mut self.d_coefficients[at..at + 3];
+            target.iter_mut().zip(sums).for_each(|(target, sum)| *target += sum);
+        }
+    }
+
+    fn add_logs(&mut self) {
+        let own = self.own();
+        let d = &mut self.scratch.d_formed[..own.len()];
+        d.copy_from_slice(&self.arenas.gradients[own]);
+        for input in self.unit.program.inputs(self.step) {
+            let value = self.unit.value(input);
+            if value.gradient != NOWHERE {
+                let target = &mut self.arenas.gradients[span(value.gradient, value.units)];
+                deliver(d, target, input.first);
+            }
+        }
+    }
+
+    fn exponentiate(&mut self) {
+        let own = self.own();
+        let d = &mut self.scratch.d_formed[..own.len()];
+        let units = &self.arenas.values[span(self.value.rows, self.value.units)];
+        for ((d, gradient), unit) in d.iter_mut().zip(&self.arenas.gradients[own]).zip(units) {
+            *d = gradient * unit;
+        }
+        let input = &self.unit.program.inputs(self.step)[0];
+        let value = self.unit.value(input);
+        if value.gradient != NOWHERE {
+            let target = &mut self.arenas.gradients[span(value.gradient, value.units)];
+            deliver(d, target, input.first);
+        }
+    }
+}
+
+/// Which scratch holds an inline input.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Left,
+    Right,
+}
+
+#[inline(always)]
+fn wanted_inline(value: &Value) -> bool {
+    value.is_inline() && value.learns
+}
+
+fn deliver(gradient: &[f32], target: &mut [f32], first: bool) {
+    if first {
+        target.copy_from_slice(gradient);
+    } else {
+        target.iter_mut().zip(gradient).for_each(|(target, &d)| *target += d);
+    }
+}
+
+/// Adds `left` · `right`ᵀ, summed over the lanes, to `out` [rows of left][rows of right].
+#[inline(always)]
+fn outer<S: Simd>(simd: S, left: &[f32], right: &[f32], sums: &mut [f32], out: &mut [f32]) {
+    const ROWS: usize = 4;
+    let cols = right.len() / LANES;
+    for (left, out) in left.chunks(ROWS * LANES).zip(out.chunks_mut(ROWS * cols)) {
+        let sums = &mut sums[..out.len() * crate::simd::PARTIAL];
+        sums.fill(0.0);
+        Vector(simd).add_outer(left, right, sums);
+        Vector(simd).add_sums(sums, out);
+    }
+}
+
+/// Adds the gradient by a table, given that by its look-up.
+#[inline(always)]
+fn into_table<S: Simd>(
+    simd: S,
+    unit: &Unit<'_>,
+    step: &Step,
+    gradient: &[f32],
+    states_scratch: &mut [f32],
+    sums: &mut [f32],
+    d_coefficients: &mut [f32],
+) {
+    let Op::Lookup { column, table, states } = step.op else { return };
+    let (units, states) = (gradient.len() / LANES, states as usize);
+    let mut fixed = [0.0; LANES];
+    let column = unit.column(column, &mut fixed);
+    let d_table = &mut d_coefficients[table as usize..][..units * states];
+    if states <= INDICATORS {
+        indicators(simd, column, states, states_scratch);
+        outer(simd, gradient, &states_scratch[..states * LANES], sums, d_table);
+        return;
+    }
+    for (d_row, d) in d_table.chunks_exact_mut(states).zip(gradient.chunks_exact(LANES)) {
+        for (&d, &x) in d.iter().zip(column).filter(|(_, x)| !x.is_nan()) {
+            d_row[x as usize] += d;
+        }
+    }
+}

@@ -1,0 +1,504 @@
+//! The forward pass of a program over one tile.
+//!
+//! Two ways of it. *Certified*: the plan's chain and the least coefficient of the part show that no
+//! product can lose a unit, so nothing is watched. *Guarded*: every value carries a bound on what each
+//! of its units may lack, and units too small to keep are set to zero.
+
+use pulp::Simd;
+
+use super::kernels::{LOSS, guarded_product, indicators, lookup_binary, product};
+use super::tile::{Arenas, Scratch, exponent_span, span};
+use crate::plan::{Column, INDICATORS, Input, LANES, NOWHERE, Op, Program, Step, Value};
+use crate::simd::{After, Kernels, Matrix, Vector};
+
+/// A part as it is run: its program, its numbers and the rows it reads.
+#[derive(Clone, Copy)]
+pub(super) struct Unit<'a> {
+    pub(super) program: &'a Program,
+    pub(super) columns: &'a [Column],
+    /// The part's coefficients.
+    pub(super) coefficients: &'a [f32],
+    /// The tile, [variables][LANES].
+    pub(super) data: &'a [f32],
+    /// Whether some of the data are missing.
+    pub(super) missing: bool,
+    /// Whether no product can lose a unit.
+    pub(super) certified: bool,
+}
+
+impl<'a> Unit<'a> {
+    /// The lane row of a column; `fixed` is filled where the column is one value.
+    #[inline(always)]
+    pub(super) fn column<'b>(&'b self, column: u32, fixed: &'b mut [f32; LANES]) -> &'b [f32] {
+        match self.columns[column as usize] {
+            Column::Variable(var) => &self.data[span(var.0, 1)],
+            Column::Fixed(value) => {
+                fixed.fill(value);
+                fixed
+            }
+        }
+    }
+
+    pub(super) fn table(&self, at: u32, len: usize) -> &'a [f32] {
+        &self.coefficients[at as usize..at as usize + len]
+    }
+
+    pub(super) fn value(&self, input: &Input) -> &'a Value {
+        &self.program.values[input.value as usize]
+    }
+}
+
+/// What the head reads of the parts for this tile.
+pub(super) trait Imports {
+    /// Units, exponents and bounds of an output of a part.
+    fn import(&self, part: u32, output: u32) -> (&[f32], &[i32], &[f32]);
+}
+
+/// Parts import nothing.
+pub(super) struct NoImports;
+
+impl Imports for NoImports {
+    fn import(&self, _part: u32, _output: u32) -> (&[f32], &[i32], &[f32]) {
+        (&[], &[], &[])
+    }
+}
+
+/// Runs all steps.
+#[inline(always)]
+pub(super) fn forward<S: Simd>(
+    simd: S,
+    unit: &Unit<'_>,
+    imports: &impl Imports,
+    arenas: &mut Arenas<'_>,
+    scratch: &mut Scratch<'_>,
+) {
+    for step in &unit.program.steps {
+        let value = &unit.program.values[step.output as usize];
+        if value.is_inline() {
+            continue;
+        }
+        match step.op {
+            Op::ProductSum { weights } if unit.certified => {
+                product_sum(simd, unit, step, value, weights, arenas, scratch);
+            }
+            _ => other(simd, unit, step, value, imports, arenas, scratch),
+        }
+    }
+}
+
+/// The step of which a RAT-SPN consists, certified.
+#[inline(always)]
+fn product_sum<S: Simd>(
+    simd: S,
+    unit: &Unit<'_>,
+    step: &Step,
+    value: &Value,
+    weights: u32,
+    arenas: &mut Arenas<'_>,
+    scratch: &mut Scratch<'_>,
+) {
+    let inputs = unit.program.inputs(step);
+    let (a, b) = (unit.value(&inputs[0]), unit.value(&inputs[1]));
+    let width = a.units as usize;
+    let formed = &mut scratch.formed[..width * LANES];
+    let mut shift = [0; LANES];
+    {
+        let left = operand(simd, unit, a, arenas.values, scratch.left, scratch.indicators);
+        let right = operand(simd, unit, b, arenas.values, scratch.right, scratch.indicators);
+        product(simd, left, right, formed, scratch.scale, &mut shift);
+    }
+    add_exponents(simd, &mut shift, arenas.exponents, a);
+    add_exponents(simd, &mut shift, arenas.exponents, b);
+    arenas.exponents[exponent_span(value)].copy_from_slice(&shift);
+    let units = value.units as usize;
+    let matrix = Matrix::row_major(unit.table(weights, units * width), units, width);
+    let out = &mut arenas.values[span(value.rows, value.units)];
+    Vector(simd).matrix_times_lanes(matrix, &[], formed, out, After::Store);
+}
+
+/// The units of an input: from its arena, or made in `inline`.
+#[inline(always)]
+pub(super) fn operand<'a, S: Simd>(
+    simd: S,
+    unit: &Unit<'_>,
+    value: &Value,
+    values: &'a [f32],
+    inline: &'a mut [f32],
+    states: &mut [f32],
+) -> &'a [f32] {
+    if !value.is_inline() {
+        return &values[span(value.rows, value.units)];
+    }
+    let out = &mut inline[..value.units as usize * LANES];
+    lookup(simd, unit, &unit.program.steps[value.step as usize], states, out);
+    out
+}
+
+#[inline(always)]
+fn add_exponents<S: Simd>(simd: S, sum: &mut [i32; LANES], exponents: &[i32], value: &Value) {
+    if value.exponent == NOWHERE {
+        return;
+    }
+    let more = S::as_simd_i32s(&exponents[exponent_span(value)]).0;
+    for (sum, &more) in S::as_mut_simd_i32s(sum).0.iter_mut().zip(more) {
+        let total = simd.add_u32s(simd.transmute_u32s_i32s(*sum), simd.transmute_u32s_i32s(more));
+        *sum = simd.transmute_i32s_u32s(total);
+    }
+}
+
+/// A look-up in a table [units, states].
+#[inline(always)]
+fn lookup<S: Simd>(
+    simd: S,
+    unit: &Unit<'_>,
+    step: &Step,
+    states_scratch: &mut [f32],
+    out: &mut [f32],
+) {
+    let Op::Lookup { column, table, states } = step.op else { return };
+    let (units, states) = (out.len() / LANES, states as usize);
+    let mut fixed = [0.0; LANES];
+    let column = unit.column(column, &mut fixed);
+    let table = unit.table(table, units * states);
+    if states == 2 {
+        lookup_binary(simd, table, column, unit.missing, out);
+        return;
+    }
+    if states <= INDICATORS {
+        indicators(simd, column, states, states_scratch);
+        let matrix = Matrix::row_major(table, units, states);
+        Vector(simd).matrix_times_lanes(matrix, &[], states_scratch, out, After::Store);
+    } else {
+        for (row, out) in table.chunks_exact(states).zip(out.chunks_exact_mut(LANES)) {
+            for (out, &x) in out.iter_mut().zip(column) {
+                *out = row[x as usize];
+            }
+        }
+    }
+    if unit.missing {
+        for (lane, _) in column.iter().enumerate().filter(|(_, x)| x.is_nan()) {
+            out.iter_mut().skip(lane).step_by(LANES).for_each(|out| *out = 1.0);
+        }
+    }
+}
+
+/// Every step but the certified product and sum.
+#[inline(always)]
+fn other<S: Simd>(
+    simd: S,
+    unit: &Unit<'_>,
+    step: &Step,
+    value: &Value,
+    imports: &impl Imports,
+    arenas: &mut Arenas<'_>,
+    scratch: &mut Scratch<'_>,
+) {
+    let mut exponents = [0; LANES];
+    let mut bound = [0.0; LANES];
+    let units = value.units as usize;
+    let out = span(value.rows, value.units);
+    match step.op {
+        Op::Lookup { .. } => {
+            lookup(simd, unit, step, scratch.indicators, &mut arenas.values[out.clone()]);
+        }
+        Op::Gaussian { column, table } => {
+            let mut fixed = [0.0; LANES];
+            let column = unit.column(column, &mut fixed);
+            log_densities(column, unit.table(table, units * 3), &mut arenas.values[out.clone()]);
+        }
+        Op::One => arenas.values[out.clone()].fill(1.0),
+        Op::Import { part, output } => {
+            let (rows, part_exponents, part_bound) = imports.import(part, output);
+            arenas.values[out.clone()].copy_from_slice(rows);
+            exponents.copy_from_slice(part_exponents);
+            bound.copy_from_slice(part_bound);
+        }
+        Op::AddLogs => {
+            let inputs = unit.program.inputs(step);
+            let [a, b] = [0, 1].map(|i| span(unit.value(&inputs[i]).rows, value.units));
+            let formed = &mut scratch.formed[..units * LANES];
+            let rows = arenas.values[a].iter().zip(&arenas.values[b]);
+            formed.iter_mut().zip(rows).for_each(|(out, (a, b))| *out = a + b);
+            arenas.values[out.clone()].copy_from_slice(formed);
+        }
+        Op::Exponentiate => {
+            let input = unit.value(&unit.program.inputs(step)[0]);
+            let formed = &mut scratch.formed[..units * LANES];
+            formed.copy_from_slice(&arenas.values[span(input.rows, input.units)]);
+            exponentiate(formed, &mut exponents, &mut bound);
+            arenas.values[out.clone()].copy_from_slice(formed);
+        }
+        Op::Product | Op::Kronecker | Op::ProductSum { .. } => {
+            multiply(simd, unit, step, arenas, scratch, &mut exponents, &mut bound);
+        }
+        Op::Sum { .. } | Op::Mix { .. } => {
+            gather(simd, unit, step, arenas, scratch, &mut exponents, &mut bound);
+        }
+    }
+    finish(simd, unit, step, value, arenas, scratch);
+    if value.exponent != NOWHERE {
+        arenas.exponents[exponent_span(value)].copy_from_slice(&exponents);
+        arenas.bounds[exponent_span(value)].copy_from_slice(&bound);
+    }
+}
+
+/// Takes what was formed to the step's output.
+#[inline(always)]
+fn finish<S: Simd>(
+    simd: S,
+    unit: &Unit<'_>,
+    step: &Step,
+    value: &Value,
+    arenas: &mut Arenas<'_>,
+    scratch: &Scratch<'_>,
+) {
+    let units = value.units as usize;
+    let out = &mut arenas.values[span(value.rows, value.units)];
+    let inputs = unit.program.inputs(step);
+    match step.op {
+        Op::Product | Op::Kronecker => out.copy_from_slice(&scratch.formed[..units * LANES]),
+        Op::Sum { weights } | Op::ProductSum { weights } => {
+            let width = formed_units(unit, step);
+            let matrix = Matrix::row_major(unit.table(weights, units * width), units, width);
+            let formed = &scratch.formed[..width * LANES];
+            Vector(simd).matrix_times_lanes(matrix, &[], formed, out, After::Store);
+        }
+        Op::Mix { weights } => {
+            mix(unit.table(weights, units * inputs.len()), inputs.len(), scratch.formed, out);
+        }
+        _ => {}
+    }
+}
+
+/// Units of what a sum is taken over.
+pub(super) fn formed_units(unit: &Unit<'_>, step: &Step) -> usize {
+    let inputs = unit.program.inputs(step);
+    match step.op {
+        Op::ProductSum { .. } => unit.value(&inputs[0]).units as usize,
+        _ => inputs.iter().map(|input| unit.value(input).units as usize).sum(),
+    }
+}
+
+/// out[j] = Σᵢ weights[j, i] · formed[i][j].
+fn mix(weights: &[f32], inputs: usize, formed: &[f32], out: &mut [f32]) {
+    let units = out.len() / LANES;
+    for (unit, out) in out.chunks_exact_mut(LANES).enumerate() {
+        out.fill(0.0);
+        for input in 0..inputs {
+            let weight = weights[unit * inputs + input];
+            let row = &formed[(input * units + unit) * LANES..][..LANES];
+            out.iter_mut().zip(row).for_each(|(out, &x)| *out += weight * x);
+        }
+    }
+}
+
+/// Forms the product of two inputs in scratch, elementwise or of all pairs, its top in [1, 2).
+#[inline(always)]
+pub(super) fn multiply<S: Simd>(
+    simd: S,
+    unit: &Unit<'_>,
+    step: &Step,
+    arenas: &Arenas<'_>,
+    scratch: &mut Scratch<'_>,
+    exponents: &mut [i32; LANES],
+    bound: &mut [f32; LANES],
+) {
+    let inputs = unit.program.inputs(step);
+    let (a, b) = (unit.value(&inputs[0]), unit.value(&inputs[1]));
+    let left = operand(simd, unit, a, arenas.values, scratch.left, scratch.indicators);
+    let right = operand(simd, unit, b, arenas.values, scratch.right, scratch.indicators);
+    let bounds = |value: &Value| match value.exponent {
+        NOWHERE => &[][..],
+        _ => &arenas.bounds[exponent_span(value)],
+    };
+    let bounds = (bounds(a), bounds(b));
+    if step.op == Op::Kronecker {
+        let units = left.len() * right.len() / LANES;
+        let formed = &mut scratch.formed[..units];
+        pairs(left, right, formed, scratch.scale, exponents, bounds, bound);
+    } else {
+        let formed = &mut scratch.formed[..left.len()];
+        if unit.certified {
+            product(simd, left, right, formed, scratch.scale, exponents);
+        } else {
+            let factors = (left, right);
+            guarded_product(simd, factors, bounds, formed, scratch.scale, exponents, bound);
+        }
+    }
+    add_exponents(simd, exponents, arenas.exponents, a);
+    add_exponents(simd, exponents, arenas.exponents, b);
+}
+
+/// All pairs, the left unit varying fastest, scaled like a product. Both factors are first brought to
+/// tops in [1, 2), so the top of the pairs is the product of the tops.
+fn pairs(
+    left: &[f32],
+    right: &[f32],
+    out: &mut [f32],
+    scale: &mut [f32],
+    exponents: &mut [i32; LANES],
+    bounds: (&[f32], &[f32]),
+    bound: &mut [f32; LANES],
+) {
+    let wide = left.len() / LANES;
+    for lane in 0..LANES {
+        let top = |rows: &[f32]| {
+            rows.iter().skip(lane).step_by(LANES).fold(0.0f32, |top, &unit| top.max(unit))
+        };
+        let (top_a, top_b) = (top(left), top(right));
+        let exponent = |top: f32| (top.to_bits() >> 23) as i32 - 127;
+        let power = |exponent: i32| f64::from(exponent).exp2();
+        let shift = match top_a * top_b > 0.0 || (top_a > 0.0 && top_b > 0.0) {
+            true => {
+                let sum = exponent(top_a) + exponent(top_b);
+                let rest = f64::from(top_a) * f64::from(top_b) * power(-sum);
+                sum + i32::from(rest >= 2.0)
+            }
+            false => 0,
+        };
+        let down = power(-shift);
+        exponents[lane] = shift;
+        scale[lane] = down as f32;
+        let of = |bounds: &[f32]| bounds.get(lane).copied().unwrap_or(0.0);
+        let (bound_a, bound_b) = (of(bounds.0), of(bounds.1));
+        let inherited = bound_a * top_b + bound_b * top_a + bound_a * bound_b;
+        bound[lane] = (f64::from(inherited) * down) as f32;
+        for (j, b) in right.iter().skip(lane).step_by(LANES).enumerate() {
+            let b = f64::from(*b) * down;
+            for (i, a) in left.iter().skip(lane).step_by(LANES).enumerate() {
+                let product = (f64::from(*a) * b) as f32;
+                let lost = product < LOSS && *a > 0.0 && b > 0.0;
+                out[(i + wide * j) * LANES + lane] = if lost { 0.0 } else { product };
+                if lost {
+                    bound[lane] += LOSS;
+                }
+            }
+        }
+    }
+}
+
+/// Concatenates the inputs of a sum in scratch, brought to one exponent a lane: the top of all lies
+/// in [1, 2) where there are several. The factor of each input is not kept: [`alignment`] gives it.
+#[inline(always)]
+pub(super) fn gather<S: Simd>(
+    simd: S,
+    unit: &Unit<'_>,
+    step: &Step,
+    arenas: &Arenas<'_>,
+    scratch: &mut Scratch<'_>,
+    exponents: &mut [i32; LANES],
+    bound: &mut [f32; LANES],
+) {
+    let inputs = unit.program.inputs(step);
+    if let [input] = inputs {
+        let value = unit.value(input);
+        let rows = operand(simd, unit, value, arenas.values, scratch.left, scratch.indicators);
+        scratch.formed[..rows.len()].copy_from_slice(rows);
+        if value.exponent != NOWHERE {
+            exponents.copy_from_slice(&arenas.exponents[exponent_span(value)]);
+            bound.copy_from_slice(&arenas.bounds[exponent_span(value)]);
+        }
+        return;
+    }
+    highest(unit, inputs, arenas, exponents);
+    let mut first = 0;
+    for input in inputs {
+        let value = unit.value(input);
+        let rows = &arenas.values[span(value.rows, value.units)];
+        let out = &mut scratch.formed[first..first + rows.len()];
+        first += rows.len();
+        for lane in 0..LANES {
+            let factor = alignment(value, arenas, exponents, lane);
+            if value.exponent != NOWHERE {
+                bound[lane] += arenas.bounds[exponent_span(value)][lane] * factor;
+            }
+            for at in (lane..rows.len()).step_by(LANES) {
+                let moved = rows[at] * factor;
+                let lost = moved < LOSS && rows[at] > 0.0;
+                out[at] = if lost { 0.0 } else { moved };
+                if lost {
+                    bound[lane] += LOSS;
+                }
+            }
+        }
+    }
+}
+
+/// The exponent of the largest unit of all inputs, by lane.
+pub(super) fn highest(
+    unit: &Unit<'_>,
+    inputs: &[Input],
+    arenas: &Arenas<'_>,
+    exponents: &mut [i32; LANES],
+) {
+    exponents.fill(i32::MIN);
+    for input in inputs {
+        let value = unit.value(input);
+        let rows = &arenas.values[span(value.rows, value.units)];
+        for (lane, highest) in exponents.iter_mut().enumerate() {
+            let units = rows.iter().skip(lane).step_by(LANES);
+            let top = units.fold(0.0f32, |top, &unit| top.max(unit));
+            if top > 0.0 {
+                let own = exponent_of(value, arenas, lane);
+                *highest = (*highest).max(own + (top.to_bits() >> 23) as i32 - 127);
+            }
+        }
+    }
+    exponents.iter_mut().filter(|highest| **highest == i32::MIN).for_each(|highest| *highest = 0);
+}
+
+fn exponent_of(value: &Value, arenas: &Arenas<'_>, lane: usize) -> i32 {
+    match value.exponent {
+        NOWHERE => 0,
+        _ => arenas.exponents[exponent_span(value)][lane],
+    }
+}
+
+/// The power of two that brings an input to the common exponent; zero below 2^−126, which loses
+/// nothing that the guard keeps.
+pub(super) fn alignment(
+    value: &Value,
+    arenas: &Arenas<'_>,
+    common: &[i32; LANES],
+    lane: usize,
+) -> f32 {
+    let difference = exponent_of(value, arenas, lane).saturating_sub(common[lane]);
+    match difference {
+        ..-126 => 0.0,
+        128.. => f32::INFINITY,
+        _ => f32::from_bits(((difference + 127) as u32) << 23),
+    }
+}
+
+/// ln N(x; mean, var) of each unit, from its mean, 1/variance and −½ ln(2π variance); zero where x is
+/// missing.
+fn log_densities(column: &[f32], table: &[f32], out: &mut [f32]) {
+    for (unit, out) in table.chunks_exact(3).zip(out.chunks_exact_mut(LANES)) {
+        for (out, &x) in out.iter_mut().zip(column) {
+            let d = x - unit[0];
+            *out = if x.is_nan() { 0.0 } else { unit[2] - 0.5 * d * d * unit[1] };
+        }
+    }
+}
+
+/// From logarithms to mantissas: the largest of a lane comes to lie in [1, 2) times rounding. Taken
+/// in f64, so that a large logarithm keeps its digits.
+fn exponentiate(rows: &mut [f32], exponents: &mut [i32; LANES], bound: &mut [f32; LANES]) {
+    for lane in 0..LANES {
+        let logs = rows.iter().skip(lane).step_by(LANES);
+        let top = logs.fold(f32::NEG_INFINITY, |top, &log| top.max(log));
+        let exponent = match top.is_finite() {
+            true => (f64::from(top) * std::f64::consts::LOG2_E).floor(),
+            false => 0.0,
+        };
+        exponents[lane] = exponent as i32;
+        for unit in rows.iter_mut().skip(lane).step_by(LANES) {
+            let log = *unit;
+            *unit = (f64::from(log) - exponent * std::f64::consts::LN_2).exp() as f32;
+            if *unit < LOSS && log > f32::NEG_INFINITY {
+                *unit = 0.0;
+                bound[lane] += LOSS;
+            }
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The log-domain path of a plan: one row at a time, in f64.
+//!
+//! Rows come here whose bound says that linear arithmetic may have lost a part of them. Gradients are
+//! *flows*, derivatives of ln p by the logarithms of values, which lie between 0 and 1 and need no
+//! exponent: a product hands its flow to each factor, a sum shares it out by what each term adds.
+//!
+//! This path allocates; it is rare except on peaked densities.
+
+use super::forward::Unit;
+use super::tile::span;
+use crate::plan::{Column, Op, Program, Step, Value};
+use crate::real::log_sum_exp;
+
+/// Where the units of each value begin.
+pub(super) fn offsets(program: &Program) -> Vec<usize> {
+    let mut total = 0;
+    let widths = program.values.iter().map(|value| value.units as usize);
+    let begin = |width: usize| {
+        total += width;
+        total - width
+    };
+    let mut offsets: Vec<usize> = widths.map(begin).collect();
+    offsets.push(total);
+    offsets
+}
+
+/// A part and one row of its tile.
+pub(super) struct LogRow<'a> {
+    pub(super) unit: Unit<'a>,
+    pub(super) offsets: &'a [usize],
+    pub(super) lane: usize,
+}
+
+impl LogRow<'_> {
+    fn range(&self, value: u32) -> std::ops::Range<usize> {
+        self.offsets[value as usize]..self.offsets[value as usize + 1]
+    }
+
+    /// What a column holds; NaN where it is missing.
+    fn column(&self, column: u32) -> f32 {
+        match self.unit.columns[column as usize] {
+            Column::Variable(var) => self.unit.data[span(var.0, 1)][self.lane],
+            Column::Fixed(value) => value,
+        }
+    }
+
+    /// Where the units of an output of the program lie.
+    pub(super) fn output_range(&self, output: usize) -> std::ops::Range<usize> {
+        self.range(self.unit.program.outputs[output])
+    }
+
+    /// Logarithms of all values. `import` gives those of an output of a part.
+    pub(super) fn forward<'b>(&self, import: impl Fn(u32, u32) -> &'b [f64]) -> Vec<f64> {
+        let mut logs = vec![f64::NEG_INFINITY; self.offsets[self.offsets.len() - 1]];
+        for step in &self.unit.program.steps {
+            let (below, above) = logs.split_at_mut(self.range(step.output).start);
+            let out = &mut above[..self.range(step.output).len()];
+            self.step(step, below, out, &import);
+        }
+        logs
+    }
+
+    fn step<'b>(
+        &self,
+        step: &Step,
+        below: &[f64],
+        out: &mut [f64],
+        import: &impl Fn(u32, u32) -> &'b [f64],
+    ) {
+        let program = self.unit.program;
+        let inputs = program.inputs(step);
+        let input = |index: usize| &below[self.range(inputs[index].value)];
+        match step.op {
+            Op::Lookup { column, table, states } => {
+                let x = self.column(column);
+                let table = self.unit.table(table, out.len() * states as usize);
+                for (row, out) in table.chunks_exact(states as usize).zip(out) {
+                    *out = if x.is_nan() { 0.0 } else { f64::from(row[x as usize]).ln() };
+                }
+            }
+            Op::Gaussian { column, table } => {
+                let x = self.column(column);
+                let table = self.unit.table(table, out.len() * 3);
+                for (unit, out) in table.chunks_exact(3).zip(out) {
+                    let off = f64::from(x) - f64::from(unit[0]);
+                    let log = f64::from(unit[2]) - 0.5 * off * off * f64::from(unit[1]);
+                    *out = if x.is_nan() { 0.0 } else { log };
+                }
+            }
+            Op::One => out.fill(0.0),
+            Op::Import { part, output } => out.copy_from_slice(import(part, output)),
+            Op::Product | Op::AddLogs => {
+                let rows = input(0).iter().zip(input(1));
+                out.iter_mut().zip(rows).for_each(|(out, (a, b))| *out = a + b);
+            }
+            Op::Kronecker => {
+                let wide = input(0).len();
+                for (pair, out) in out.iter_mut().enumerate() {
+                    *out = input(0)[pair % wide] + input(1)[pair / wide];
+                }
+            }
+            Op::Exponentiate => out.copy_from_slice(input(0)),
+            Op::Sum { .. } | Op::ProductSum { .. } | Op::Mix { .. } => {
+                for (unit, out) in out.iter_mut().enumerate() {
+                    *out = log_sum_exp(
+                        self.terms(step, below, unit).map(|(_, w, log)| f64::from(w).ln() + log),
+                    );
+                }
+            }
+        }
+    }
+
+    /// What one unit of a sum adds up: the place of each weight, the weight, and the logarithm of
+    /// what it weighs.
+    fn terms<'b>(&'b self, step: &'b Step, logs: &'b [f64], unit: usize) -> Terms<'b> {
+        let inputs = self.unit.program.inputs(step);
+        let ranges = inputs.iter().map(|input| self.range(input.value));
+        let width = match step.op {
+            Op::Mix { .. } => inputs.len(),
+            Op::ProductSum { .. } => self.range(inputs[0].value).len(),
+            _ => ranges.map(|range| range.len()).sum(),
+        };
+        let (Op::Sum { weights } | Op::ProductSum { weights } | Op::Mix { weights }) = step.op
+        else {
+            return Terms::default();
+        };
+        let at = weights as usize + unit * width;
+        let weights = &self.unit.coefficients[at..at + width];
+        Terms {
+            row: Some(self),
+            step: Some(step),
+            logs,
+            unit,
+            at,
+            weights,
+            col: 0,
+            input: 0,
+            in_input: 0,
+        }
+    }
+
+    /// Takes flows back from the outputs, where they are in `flows` already, to everything else;
+    /// adds the gradient by coefficients to `d_coefficients`.
+    pub(super) fn backward(
+        &self,
+        logs: &[f64],
+        flows: &mut [f64],
+        d_coefficients: &mut [f32],
+        mut export: impl FnMut(u32, u32, &[f64]),
+    ) {
+        let program = self.unit.program;
+        for step in program.steps.iter().rev() {
+            let value: &Value = &program.values[step.output as usize];
+            if !value.learns {
+                continue;
+            }
+            let (below, above) = flows.split_at_mut(self.range(step.output).start);
+            let own = &above[..self.range(step.output).len()];
+            let inputs = program.inputs(step);
+            match step.op {
+                Op::Lookup { column, table, states } => {
+                    self.into_table(column, table, states as usize, own, d_coefficients);
+                }
+                Op::Gaussian { column, table } => {
+                    self.into_gaussian(column, table, own, d_coefficients);
+                }
+                Op::One => {}
+                Op::Import { part, output } => export(part, output, own),
+                Op::Product | Op::AddLogs | Op::Exponentiate => {
+                    for input in inputs {
+                        let target = &mut below[self.range(input.value)];
+                        target.iter_mut().zip(own).for_each(|(target, &flow)| *target += flow);
+                    }
+                }
+                Op::Kronecker => {
+                    let wide = self.range(inputs[0].value).len();
+                    for (pair, &flow) in own.iter().enumerate() {
+                        below[self.range(inputs[0].value).start + pair % wide] += flow;
+                        below[self.range(inputs[1].value).start + pair / wide] += flow;
+                    }
+                }
+                Op::Sum { .. } | Op::ProductSum { .. } | Op::Mix { .. } => {
+                    self.share_out(step, logs, own, below, d_coefficients);
+                }
+            }
+        }
+    }
+
+    fn share_out(
+        &self,
+        step: &Step,
+        logs: &[f64],
+        own: &[f64],
+        below: &mut [f64],
+        d_coefficients: &mut [f32],
+    ) {
+        let inputs = self.unit.program.inputs(step);
+        let out = &logs[self.range(step.output)];
+        for (unit, (&flow, &log)) in own.iter().zip(out).enumerate() {
+            if flow == 0.0 || log == f64::NEG_INFINITY {
+                continue;
+            }
+            let mut terms = self.terms(step, logs, unit);
+            while let Some((at, weight, term)) = terms.next() {
+                let share = flow * (term - log).exp();
+                d_coefficients[at] += share as f32;
+                let flow = share * f64::from(weight);
+                match step.op {
+                    Op::ProductSum { .. } => {
+                        let col = terms.col - 1;
+                        for input in inputs {
+                            below[self.range(input.value).start + col] += flow;
+                        }
+                    }
+                    _ => below[terms.place()] += flow,
+                }
+            }
+        }
+    }
+
+    fn into_table(
+        &self,
+        column: u32,
+        table: u32,
+        states: usize,
+        own: &[f64],
+        d_coefficients: &mut [f32],
+    ) {
+        let x = self.column(column);
+        if x.is_nan() {
+            return;
+        }
+        for (unit, &flow) in own.iter().enumerate() {
+            let at = table as usize + unit * states + x as usize;
+            let p = f64::from(self.unit.coefficients[at]);
+            if p > 0.0 {
+                d_coefficients[at] += (flow / p) as f32;
+            }
+        }
+    }
+
+    fn into_gaussian(&self, column: u32, table: u32, own: &[f64], d_coefficients: &mut [f32]) {
+        let x = f64::from(self.column(column));
+        if x.is_nan() {
+            return;
+        }
+        for (unit, &flow) in own.iter().enumerate() {
+            let at = table as usize + 3 * unit;
+            let off = x - f64::from(self.unit.coefficients[at]);
+            let precision = f64::from(self.unit.coefficients[at + 1]);
+            d_coefficients[at] += (flow * off * precision) as f32;
+            d_coefficients[at + 1] -= (flow * 0.5 * off * off) as f32;
+            d_coefficients[at + 2] += flow as f32;
+        }
+    }
+}
+
+/// The terms of one unit of a sum; see [`LogRow::terms`].
+#[derive(Clone, Default)]
+struct Terms<'a> {
+    row: Option<&'a LogRow<'a>>,
+    step: Option<&'a Step>,
+    logs: &'a [f64],
+    unit: usize,
+    at: usize,
+    weights: &'a [f32],
+    /// The next column.
+    col: usize,
+    /// The input that it lies in, and where in it.
+    input: usize,
+    in_input: usize,
+}
+
+impl Terms<'_> {
+    /// Where what the last term weighs lies among all logarithms.
+    fn place(&self) -> usize {
+        let (Some(row), Some(step)) = (self.row, self.step) else { return 0 };
+        let inputs = row.unit.program.inputs(step);
+        match step.op {
+            Op::Mix { .. } => row.range(inputs[self.col - 1].value).start + self.unit,
+            _ => row.range(inputs[self.input].value).start + self.in_input - 1,
+        }
+    }
+}
+
+impl Iterator for Terms<'_> {
+    type Item = (usize, f32, f64);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (row, step) = (self.row?, self.step?);
+        let &weight = self.weights.get(self.col)?;
+        let at = self.at + self.col;
+        self.col += 1;
+        let inputs = row.unit.program.inputs(step);
+        let log = match step.op {
+            Op::ProductSum { .. } => {
+                let factor =
+                    |index: usize| self.logs[row.range(inputs[index].value).start + self.col - 1];
+                factor(0) + factor(1)
+            }
+            Op::Mix { .. } => self.logs[self.place()],
+            _ => {
+                if self.in_input == row.range(inputs[self.input].value).len() {
+                    self.input += 1;
+                    self.in_input = 0;
+                }
+                self.in_input += 1;
+                self.logs[self.place()]
+            }
+        };
+        Some((at, weight, log))
+    }
+}

@@ -1,0 +1,244 @@
+//! The passes over tiles that one task makes: a part over the tiles of a shard, or the head.
+
+use pulp::{Simd, WithSimd};
+
+use super::backward::{Exports, NoExports, backward};
+use super::forward::{Imports, NoImports, Unit, forward};
+use super::state::{HeadShard, PartState, Shard};
+use super::tile::{Workspace, exponent_span, span};
+use crate::plan::{LANES, NOWHERE, Part, Plan, Program, Value};
+
+/// What all tasks of a batch read.
+#[derive(Clone, Copy)]
+pub(super) struct Batch<'a> {
+    pub(super) plan: &'a Plan,
+    /// [tiles][variables][LANES].
+    pub(super) data: &'a [f32],
+    pub(super) missing: bool,
+    /// Rows that there are.
+    pub(super) rows: usize,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn unit(
+        &self,
+        part: &'a Part,
+        coefficients: &'a [f32],
+        certified: bool,
+        tile: usize,
+    ) -> Unit<'a> {
+        let len = self.plan.variables as usize * LANES;
+        Unit {
+            program: self.plan.program(part),
+            columns: &part.columns,
+            coefficients,
+            data: &self.data[tile * len..(tile + 1) * len],
+            missing: self.missing,
+            certified,
+        }
+    }
+
+    /// The tiles of a shard that hold rows, with their places in it.
+    fn tiles(
+        &self,
+        shard: &std::ops::Range<usize>,
+    ) -> impl Iterator<Item = (usize, usize)> + use<> {
+        shard.clone().take(self.rows.div_ceil(LANES).saturating_sub(shard.start)).enumerate()
+    }
+}
+
+/// A part forward over a shard.
+pub(super) struct PartForward<'a> {
+    pub(super) batch: Batch<'a>,
+    pub(super) part: &'a Part,
+    pub(super) coefficients: &'a [f32],
+    pub(super) certified: bool,
+    pub(super) shard: &'a mut Shard,
+    pub(super) workspace: &'a mut Workspace,
+}
+
+impl WithSimd for PartForward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let PartForward { batch, part, coefficients, certified, shard, workspace } = self;
+        let program = batch.plan.program(part);
+        let (mut arenas, mut scratch) = workspace.arenas(program);
+        let count = program.outputs.len();
+        let units = units_of(program);
+        for (place, tile) in batch.tiles(&shard.tiles) {
+            let unit = batch.unit(part, coefficients, certified, tile);
+            forward(simd, &unit, &NoImports, &mut arenas, &mut scratch);
+            let mut out = &mut shard.outputs[place * units * LANES..];
+            for (index, &output) in program.outputs.iter().enumerate() {
+                let value = &program.values[output as usize];
+                let rows = &arenas.values[span(value.rows, value.units)];
+                crate::simd::take(&mut out, rows.len()).copy_from_slice(rows);
+                let at = (place * count + index) * LANES..(place * count + index + 1) * LANES;
+                let (exponents, bounds) = (&mut shard.exponents[at.clone()], &mut shard.bounds[at]);
+                exponents.fill(0);
+                bounds.fill(0.0);
+                if value.exponent != NOWHERE {
+                    exponents.copy_from_slice(&arenas.exponents[exponent_span(value)]);
+                    if !certified {
+                        bounds.copy_from_slice(&arenas.bounds[exponent_span(value)]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn units_of(program: &Program) -> usize {
+    program.outputs.iter().map(|&output| program.values[output as usize].units as usize).sum()
+}
+
+/// A part forward again and back over a shard.
+pub(super) struct PartBack<'a> {
+    pub(super) batch: Batch<'a>,
+    pub(super) part: &'a Part,
+    pub(super) number: usize,
+    pub(super) coefficients: &'a [f32],
+    pub(super) certified: bool,
+    pub(super) shard: &'a mut Shard,
+    pub(super) head: &'a HeadShard,
+    pub(super) workspace: &'a mut Workspace,
+}
+
+impl WithSimd for PartBack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let PartBack { batch, part, number, coefficients, certified, shard, head, workspace } =
+            self;
+        let program = batch.plan.program(part);
+        let (mut arenas, mut scratch) = workspace.arenas(program);
+        shard.d_coefficients.fill(0.0);
+        for (place, tile) in batch.tiles(&shard.tiles) {
+            let unit = batch.unit(part, coefficients, certified, tile);
+            forward(simd, &unit, &NoImports, &mut arenas, &mut scratch);
+            let mut given = head.gradient(place, number);
+            for &output in &program.outputs {
+                let value = &program.values[output as usize];
+                let (own, rest) = given.split_at(value.units as usize * LANES);
+                given = rest;
+                if value.gradient != NOWHERE {
+                    arenas.gradients[span(value.gradient, value.units)].copy_from_slice(own);
+                }
+            }
+            let d_coefficients = &mut shard.d_coefficients;
+            backward(simd, &unit, &mut NoExports, &mut arenas, &mut scratch, d_coefficients);
+        }
+    }
+}
+
+/// The head over a shard, forward and, to train, back.
+pub(super) struct HeadPass<'a> {
+    pub(super) batch: Batch<'a>,
+    pub(super) coefficients: &'a [f32],
+    pub(super) certified: bool,
+    pub(super) parts: &'a [PartState],
+    /// Which shard of the parts.
+    pub(super) number: usize,
+    pub(super) d_coefficients: &'a mut [f32],
+    pub(super) shard: &'a mut HeadShard,
+    pub(super) train: bool,
+    pub(super) workspace: &'a mut Workspace,
+}
+
+/// A row whose bound passes this share of its value is in doubt.
+const DOUBT: f32 = 1.0 / (1 << 20) as f32;
+
+impl WithSimd for HeadPass<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let HeadPass { batch, coefficients, certified, parts, number, shard, workspace, .. } = self;
+        let head = batch.plan.head();
+        let program = batch.plan.program(head);
+        let (mut arenas, mut scratch) = workspace.arenas(program);
+        let root = &program.values[program.outputs[0] as usize];
+        shard.in_doubt.clear();
+        if self.train {
+            self.d_coefficients.fill(0.0);
+            shard.clear_gradients();
+        }
+        for (place, tile) in batch.tiles(&shard.tiles.clone()) {
+            let unit = batch.unit(head, coefficients, certified, tile);
+            let imports = Handed { plan: batch.plan, parts, number, place };
+            forward(simd, &unit, &imports, &mut arenas, &mut scratch);
+            let mut seeds = [0.0; LANES];
+            let live = LANES.min(batch.rows - tile * LANES);
+            for (lane, seed) in seeds.iter_mut().enumerate().take(live) {
+                let mantissa = arenas.values[span(root.rows, 1)][lane];
+                let (exponent, bound) = match root.exponent {
+                    NOWHERE => (0, 0.0),
+                    _ => {
+                        let at = exponent_span(root).start + lane;
+                        (arenas.exponents[at], if certified { 0.0 } else { arenas.bounds[at] })
+                    }
+                };
+                let log = f64::from(mantissa).ln() + f64::from(exponent) * std::f64::consts::LN_2;
+                shard.log_p[place * LANES + lane] = log;
+                // Written so that a bound that is no number raises doubt too.
+                let sure = bound == 0.0 || bound <= mantissa * DOUBT;
+                if !sure {
+                    shard.in_doubt.push((tile * LANES + lane) as u32);
+                } else if mantissa > 0.0 {
+                    *seed = 1.0 / mantissa;
+                }
+            }
+            if self.train && root.gradient != NOWHERE {
+                arenas.gradients[span(root.gradient, 1)].copy_from_slice(&seeds);
+                let mut exports = Taken { plan: batch.plan, shard, place };
+                let (arenas, scratch) = (&mut arenas, &mut scratch);
+                backward(simd, &unit, &mut exports, arenas, scratch, self.d_coefficients);
+            }
+        }
+    }
+}
+
+/// What the parts handed to the head for one tile.
+struct Handed<'a> {
+    plan: &'a Plan,
+    parts: &'a [PartState],
+    number: usize,
+    place: usize,
+}
+
+/// The value that is an output of a part, and the units of the outputs before it.
+fn output_of<'a>(plan: &'a Plan, part: u32, output: u32) -> (&'a Program, &'a Value, usize) {
+    let program = plan.program(&plan.below_head()[part as usize]);
+    let value = |index: u32| &program.values[program.outputs[index as usize] as usize];
+    (program, value(output), (0..output).map(|index| value(index).units as usize).sum())
+}
+
+impl Imports for Handed<'_> {
+    fn import(&self, part: u32, output: u32) -> (&[f32], &[i32], &[f32]) {
+        let (program, value, before) = output_of(self.plan, part, output);
+        let shard = &self.parts[part as usize].shards[self.number];
+        let first = (self.place * units_of(program) + before) * LANES;
+        let units = &shard.outputs[first..first + value.units as usize * LANES];
+        let row = self.place * program.outputs.len() + output as usize;
+        let row = row * LANES..(row + 1) * LANES;
+        (units, &shard.exponents[row.clone()], &shard.bounds[row])
+    }
+}
+
+/// Takes gradients by the parts' outputs.
+struct Taken<'a> {
+    plan: &'a Plan,
+    shard: &'a mut HeadShard,
+    place: usize,
+}
+
+impl Exports for Taken<'_> {
+    fn export(&mut self, part: u32, output: u32, gradient: &[f32]) {
+        let (_, _, before) = output_of(self.plan, part, output);
+        let of_part = self.shard.gradient_mut(self.place, part as usize);
+        of_part[before * LANES..before * LANES + gradient.len()].copy_from_slice(gradient);
+    }
+}

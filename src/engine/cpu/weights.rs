@@ -1,0 +1,402 @@
+//! From parameters to the coefficients of a part, and from the gradient by these back to the
+//! parameters.
+//!
+//! Logits come from the generators block by block; the softmax runs over 64 sectors at once, each in
+//! a lane of its own, so that groups of five cost what wide ones do.
+
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
+
+use crate::circuit::{ValidCircuit, WeightSource};
+use crate::ids::DistId;
+use crate::leaf::{Family, discrete, gaussian};
+use crate::param::normalise::{Least, softmax_backward_lanes, softmax_lanes};
+use crate::param::{self, Shape};
+use crate::plan::{Block, Coefficients, LANES, Part, Plan, Source};
+use crate::sector::{MakerBinding, Parameters};
+use crate::simd::{Kernels, Vector, align, take};
+
+/// Memory to make weights in, for one worker.
+pub(super) struct WeightScratch {
+    buffer: Vec<f32>,
+    logits: usize,
+    own: usize,
+    tile: usize,
+}
+
+impl WeightScratch {
+    pub(super) fn new(plan: &Plan, parameters: &Parameters) -> Self {
+        let (mut logits, mut own, mut tile, mut work) = (0, 0, 0, 0);
+        for block in plan.parts.iter().flat_map(|part| &part.blocks) {
+            let Some(maker) = parameters.maker(block.maker) else { continue };
+            let len = (block.rows * block.cols) as usize;
+            logits = logits.max(block.sectors.len() * len);
+            own = own.max(block.sectors.iter().map(|&s| maker.own_row(s).len()).sum());
+            tile = tile.max(len * block.span as usize * LANES);
+            work = work.max(maker.bound.single.scratch(block.sectors.len()));
+        }
+        let buffer = vec![0.0; logits + own + 2 * tile + work + 16 * 5];
+        WeightScratch { buffer, logits, own, tile }
+    }
+
+    fn parts(&mut self) -> Buffers<'_> {
+        let mut rest = align(&mut self.buffer);
+        let tile = take(&mut rest, self.tile.next_multiple_of(16));
+        let d_tile = take(&mut rest, self.tile.next_multiple_of(16));
+        let logits = take(&mut rest, self.logits.next_multiple_of(16));
+        let own = take(&mut rest, self.own.next_multiple_of(16));
+        Buffers { tile, d_tile, logits, own, work: rest }
+    }
+}
+
+struct Buffers<'a> {
+    tile: &'a mut [f32],
+    d_tile: &'a mut [f32],
+    logits: &'a mut [f32],
+    own: &'a mut [f32],
+    work: &'a mut [f32],
+}
+
+/// A part's coefficients, relative to its first.
+pub(super) struct Making<'a> {
+    pub(super) circuit: &'a ValidCircuit,
+    pub(super) parameters: &'a Parameters,
+    pub(super) part: &'a Part,
+}
+
+impl Making<'_> {
+    /// Writes what no parameter changes: frozen weights, and tables of frozen leaves. Says how small
+    /// the weights among them are.
+    pub(super) fn constants(&self, coefficients: &mut [f32]) -> Least {
+        let mut least = Least::NONE;
+        for entry in &self.part.coefficients {
+            let out = &mut coefficients[self.range(entry)];
+            match entry.source {
+                Source::Weights(id) => {
+                    let weights = &self.circuit.weights()[id];
+                    let WeightSource::Frozen(values) = &weights.source else { continue };
+                    let cols = weights.cols as usize;
+                    for (out, row) in out.chunks_exact_mut(cols).zip(values.chunks_exact(cols)) {
+                        let sum: f64 = row.iter().sum();
+                        out.iter_mut().zip(row).for_each(|(out, &w)| *out = (w / sum) as f32);
+                        let positive = out.iter().copied().filter(|&w| w > 0.0);
+                        let weight = positive.fold(f32::INFINITY, f32::min);
+                        least = least.and(Least { weight, zero: row.contains(&0.0) });
+                    }
+                }
+                Source::Dist(id) => self.constant_table(id, out),
+            }
+        }
+        least
+    }
+
+    fn constant_table(&self, id: DistId, out: &mut [f32]) {
+        let dist = &self.circuit.dists()[id];
+        if let Family::Indicators { states } = dist.family {
+            out.fill(0.0);
+            out.iter_mut().step_by(states as usize + 1).for_each(|out| *out = 1.0);
+        } else if let (true, Some(raw)) = (dist.frozen, dist.given_raw()) {
+            let raw: Vec<f32> = raw.into_iter().map(|value| value as f32).collect();
+            table_of(dist.family, &raw, out);
+        }
+    }
+
+    fn range(&self, entry: &Coefficients) -> Range<usize> {
+        let start = entry.at - self.part.first_coefficient;
+        start..start + entry.len
+    }
+
+    /// Writes what parameters change, and says how small the coefficients are.
+    pub(super) fn make(
+        &self,
+        flat: &[f32],
+        coefficients: &mut [f32],
+        scratch: &mut WeightScratch,
+    ) -> Least {
+        let mut least = Least::NONE;
+        for block in &self.part.blocks {
+            let Some(maker) = self.parameters.maker(block.maker) else { continue };
+            let first = self.part.first_coefficient;
+            let task =
+                MakeBlock { maker, block, first, flat, coefficients, buffers: scratch.parts() };
+            least = least.and(pulp::Arch::new().dispatch(task));
+        }
+        for entry in &self.part.coefficients {
+            let Source::Dist(id) = entry.source else { continue };
+            let out = &mut coefficients[self.range(entry)];
+            let raw = self.parameters.leaf(id);
+            let family = self.circuit.dists()[id].family;
+            if !raw.is_empty() {
+                table_of(family, &flat[raw], out);
+            }
+            if family.states().is_some() {
+                let positive = out.iter().copied().filter(|&p| p > 0.0);
+                let weight = positive.fold(f32::INFINITY, f32::min);
+                least = least.and(Least { weight, zero: false });
+            }
+        }
+        least
+    }
+
+    /// Takes the gradient by the coefficients back: writes that by the part's own parameters through
+    /// `own`, adds that by shared ones to `d_shared`, [makers' shared tensors one after the other].
+    pub(super) fn back(
+        &self,
+        flat: &[f32],
+        coefficients: &[f32],
+        d_coefficients: &[f32],
+        own: &mut OwnGradients<'_>,
+        d_shared: &mut [f32],
+        scratch: &mut WeightScratch,
+    ) {
+        for block in &self.part.blocks {
+            let Some(maker) = self.parameters.maker(block.maker) else { continue };
+            let skipped = self.parameters.makers().iter();
+            let before: usize = skipped
+                .take_while(|other| other.maker != block.maker)
+                .map(|other| other.shared.len())
+                .sum();
+            pulp::Arch::new().dispatch(BlockBack {
+                maker,
+                block,
+                first: self.part.first_coefficient,
+                flat,
+                coefficients,
+                d_coefficients,
+                own,
+                d_shared: &mut d_shared[before..before + maker.shared.len()],
+                buffers: scratch.parts(),
+            });
+        }
+        for entry in &self.part.coefficients {
+            let Source::Dist(id) = entry.source else { continue };
+            let raw = self.parameters.leaf(id);
+            if !raw.is_empty() {
+                let range = self.range(entry);
+                let (table, d_table) = (&coefficients[range.clone()], &d_coefficients[range]);
+                let family = self.circuit.dists()[id].family;
+                let d_raw = own.rows(raw.clone());
+                table_back(family, &flat[raw], table, d_table, d_raw);
+            }
+        }
+    }
+
+    /// The ranges of the flat buffer that this part alone reads, ascending, neighbours joined.
+    pub(super) fn own_ranges(&self) -> Vec<Range<usize>> {
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for block in &self.part.blocks {
+            let Some(maker) = self.parameters.maker(block.maker) else { continue };
+            ranges.extend(block.sectors.iter().map(|&sector| maker.own_row(sector)));
+        }
+        for entry in &self.part.coefficients {
+            if let Source::Dist(id) = entry.source {
+                ranges.push(self.parameters.leaf(id));
+            }
+        }
+        ranges.retain(|range| !range.is_empty());
+        ranges.sort_unstable_by_key(|range| range.start);
+        let mut joined: Vec<Range<usize>> = Vec::new();
+        for range in ranges {
+            match joined.last_mut() {
+                Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+                _ => joined.push(range),
+            }
+        }
+        joined
+    }
+}
+
+/// The pieces of the flat gradient that one part writes.
+pub(super) struct OwnGradients<'a> {
+    pub(super) pieces: Vec<(usize, &'a mut [f32])>,
+}
+
+impl OwnGradients<'_> {
+    /// A row of the flat gradient, which lies within one piece.
+    fn rows(&mut self, range: Range<usize>) -> &mut [f32] {
+        let after = self.pieces.partition_point(|(start, _)| *start <= range.start);
+        let (start, piece) = &mut self.pieces[after - 1];
+        &mut piece[range.start - *start..range.end - *start]
+    }
+}
+
+/// Cuts the flat gradient into the pieces of each part. `ranges` are those of all parts; no two
+/// overlap.
+pub(super) fn split<'a>(
+    mut flat: &'a mut [f32],
+    ranges: &[(Range<usize>, usize)],
+    parts: usize,
+) -> Vec<OwnGradients<'a>> {
+    let mut own: Vec<OwnGradients<'a>> =
+        (0..parts).map(|_| OwnGradients { pieces: Vec::new() }).collect();
+    let mut at = 0;
+    for (range, part) in ranges {
+        take(&mut flat, range.start - at);
+        own[*part].pieces.push((range.start, take(&mut flat, range.len())));
+        at = range.end;
+    }
+    own
+}
+
+/// One block's logits, softmax and places.
+struct MakeBlock<'a> {
+    maker: &'a MakerBinding,
+    block: &'a Block,
+    first: usize,
+    flat: &'a [f32],
+    coefficients: &'a mut [f32],
+    buffers: Buffers<'a>,
+}
+
+impl WithSimd for MakeBlock<'_> {
+    type Output = Least;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Least {
+        let MakeBlock { maker, block, first, flat, coefficients, buffers } = self;
+        let sizes = Sizes::of(block);
+        let logits = &mut buffers.logits[..block.sectors.len() * sizes.sector];
+        let (own, shared) = (&flat[maker.own.clone()], &flat[maker.shared.clone()]);
+        let generator = &maker.bound.single;
+        generator.logits(own, shared, sizes.block(block), logits, buffers.work);
+        let mut least = Least::NONE;
+        let places = block.at.chunks(LANES * block.span as usize);
+        for (groups, places) in logits.chunks_mut(LANES * sizes.group).zip(places) {
+            let tile = &mut buffers.tile[..sizes.group * LANES];
+            Vector(simd).rows_to_lanes(groups, sizes.group, tile);
+            least = least.and(softmax_lanes(simd, tile, sizes.row, groups.len() / sizes.group));
+            Vector(simd).lanes_to_rows(tile, sizes.group, groups);
+            for (sector, &at) in groups.chunks_exact(sizes.sector).zip(places) {
+                coefficients[at - first..][..sizes.sector].copy_from_slice(sector);
+            }
+        }
+        least
+    }
+}
+
+/// The way back through one block.
+struct BlockBack<'a, 'b> {
+    maker: &'a MakerBinding,
+    block: &'a Block,
+    first: usize,
+    flat: &'a [f32],
+    coefficients: &'a [f32],
+    d_coefficients: &'a [f32],
+    own: &'a mut OwnGradients<'b>,
+    d_shared: &'a mut [f32],
+    buffers: Buffers<'a>,
+}
+
+impl WithSimd for BlockBack<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let sizes = Sizes::of(self.block);
+        let Buffers { tile, d_tile, logits, own, work } = self.buffers;
+        let logits = &mut logits[..self.block.sectors.len() * sizes.sector];
+        let places = self.block.at.chunks(LANES * self.block.span as usize);
+        for (groups, places) in logits.chunks_mut(LANES * sizes.group).zip(places) {
+            let (tile, d_tile) =
+                (&mut tile[..sizes.group * LANES], &mut d_tile[..sizes.group * LANES]);
+            for (numbers, tile) in
+                [(self.coefficients, &mut *tile), (self.d_coefficients, &mut *d_tile)]
+            {
+                for (sector, &at) in groups.chunks_exact_mut(sizes.sector).zip(places) {
+                    sector.copy_from_slice(&numbers[at - self.first..][..sizes.sector]);
+                }
+                Vector(simd).rows_to_lanes(groups, sizes.group, tile);
+            }
+            softmax_backward_lanes(simd, tile, d_tile, sizes.row);
+            Vector(simd).lanes_to_rows(d_tile, sizes.group, groups);
+        }
+        let generator = &self.maker.bound.single;
+        let (all_own, shared) =
+            (&self.flat[self.maker.own.clone()], &self.flat[self.maker.shared.clone()]);
+        let lengths = self.block.sectors.iter().map(|&sector| self.maker.own_row(sector).len());
+        let d_own = &mut own[..lengths.sum()];
+        let block = sizes.block(self.block);
+        generator.backward(all_own, shared, block, logits, d_own, self.d_shared, work);
+        let mut packed = &d_own[..];
+        for &sector in &self.block.sectors {
+            let range = self.maker.own_row(sector);
+            let (row, rest) = packed.split_at(range.len());
+            packed = rest;
+            if !range.is_empty() {
+                self.own.rows(range).copy_from_slice(row);
+            }
+        }
+    }
+}
+
+/// Numbers of a block's pieces.
+struct Sizes {
+    /// Entries of a sector.
+    sector: usize,
+    /// Entries of the sectors that share normalisation groups.
+    group: usize,
+    /// Entries of one normalisation group.
+    row: usize,
+}
+
+impl Sizes {
+    fn of(block: &Block) -> Self {
+        let sector = (block.rows * block.cols) as usize;
+        let span = block.span as usize;
+        Sizes { sector, group: sector * span, row: block.cols as usize * span }
+    }
+
+    fn block<'a>(&self, block: &'a Block) -> param::Block<'a> {
+        let shape = Shape { rows: block.rows, cols: block.cols };
+        param::Block { shape, sectors: &block.sectors }
+    }
+}
+
+/// The table that a leaf's look-up or density reads, from raw parameters [units, raw_len].
+fn table_of(family: Family, raw: &[f32], out: &mut [f32]) {
+    let units = raw.chunks_exact(family.raw_len().max(1));
+    match family {
+        Family::Indicators { .. } => {}
+        Family::Bernoulli | Family::Categorical { .. } => {
+            let states = family.states().unwrap_or(1);
+            for (raw, out) in units.zip(out.chunks_exact_mut(states)) {
+                discrete::probabilities(raw, out);
+            }
+        }
+        Family::Gaussian { min_var, max_var } => {
+            for (raw, out) in units.zip(out.chunks_exact_mut(3)) {
+                let density = gaussian::Bounds { min_var, max_var }.density(raw);
+                out[0] = density.mean;
+                out[1] = 1.0 / density.var;
+                out[2] = -0.5 * (std::f32::consts::TAU * density.var).ln();
+            }
+        }
+    }
+}
+
+/// Writes the gradient by raw parameters, given that by the table.
+fn table_back(family: Family, raw: &[f32], table: &[f32], d_table: &[f32], d_raw: &mut [f32]) {
+    d_raw.fill(0.0);
+    let len = family.raw_len().max(1);
+    let units = raw.chunks_exact(len).zip(d_raw.chunks_exact_mut(len));
+    match family {
+        Family::Indicators { .. } => {}
+        Family::Bernoulli | Family::Categorical { .. } => {
+            let states = family.states().unwrap_or(1);
+            let tables = table.chunks_exact(states).zip(d_table.chunks_exact(states));
+            for ((_, d_raw), (p, d)) in units.zip(tables) {
+                discrete::probabilities_backward(p, d, d_raw);
+            }
+        }
+        Family::Gaussian { min_var, max_var } => {
+            let bounds = gaussian::Bounds { min_var, max_var };
+            for ((raw, d_raw), d) in units.zip(d_table.chunks_exact(3)) {
+                // By the variance v: precision is 1/v, and the last number −½ ln(2π v).
+                let (var, d_var) = bounds.variance(raw[1]);
+                d_raw[0] = d[0];
+                d_raw[1] = d_var * (-d[1] / (var * var) - d[2] / (2.0 * var));
+            }
+        }
+    }
+}
