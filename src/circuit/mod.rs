@@ -312,6 +312,8 @@ pub struct SourceMap {
     pub source: Option<Source>,
     /// Name and place of named nodes.
     pub nodes: HashMap<NodeId, (String, Span)>,
+    /// Where the text gives the distribution or the weights of named nodes.
+    pub parts: HashMap<NodeId, Span>,
     /// Where the text describes the structure as a whole.
     pub structure: Option<Span>,
 }
@@ -325,5 +327,10 @@ impl SourceMap {
     /// Where a node stands, or the structure that made it.
     pub fn span(&self, node: NodeId) -> Option<Span> {
         self.nodes.get(&node).map(|&(_, span)| span).or(self.structure)
+    }
+
+    /// Where the distribution or the weights of a node stand, or the node itself.
+    pub fn part_span(&self, node: NodeId) -> Option<Span> {
+        self.parts.get(&node).copied().or_else(|| self.span(node))
     }
 }
