@@ -7,17 +7,24 @@
 //!
 //! Axis letters, here and in every later stage: B rows, K units of a node, M inputs' units of a sum.
 
+mod determinism;
 mod display;
+mod smooth;
 mod validate;
 mod values;
+mod vtree;
 
 use std::collections::HashMap;
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-pub use self::validate::{Determinism, Properties, ValidCircuit, validate};
+pub use self::determinism::Determinism;
+pub use self::smooth::smooth;
+pub(crate) use self::validate::validate_in_doubt;
+pub use self::validate::{Properties, ValidCircuit, validate};
 pub use self::values::Values;
+pub use self::vtree::Vtree;
 use crate::diag::{Source, Span};
 use crate::ids::{DistId, Id, IdVec, NodeId, VarId, WeightsId};
 use crate::leaf::Dist;

@@ -95,8 +95,7 @@ fn gaussian(reader: &mut Reader, variant: &Variant<'_, '_>) -> Option<DistSpec> 
             return None;
         }
     };
-    let frozen =
-        frozen(reader, variant, fields.get("frozen"), given.is_some(), "mean` and `var")?;
+    let frozen = frozen(reader, variant, fields.get("frozen"), given.is_some(), "mean` and `var")?;
     Some(DistSpec { family: family?, given, frozen })
 }
 

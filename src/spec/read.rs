@@ -4,9 +4,7 @@ use super::graph::{MOST_UNITS, graph};
 use super::leaves::leaves;
 use super::reader::{Reader, Variant, grouped};
 use super::tree::{Shape, Tree, options, parse};
-use super::{
-    GroupOptions, LeavesSpec, ParameterizerSpec, RatSpn, Spanned, Spec, StructureSpec,
-};
+use super::{GroupOptions, LeavesSpec, ParameterizerSpec, RatSpn, Spanned, Spec, StructureSpec};
 use crate::diag::{Code, Diagnostic, Diagnostics, Source, Span};
 use crate::sector::SectorKind;
 use crate::variables::{VarKind, Variables};
@@ -53,9 +51,8 @@ fn spec(reader: &mut Reader, source: &Source, tree: &Tree<'_>) -> Option<Spec> {
         Some(tree) => leaves(reader, tree),
         None => LeavesSpec::default(),
     };
-    let parameterizer = spanned(fields.get("parameterizer"), |tree| {
-        parameterizer(reader, source, tree)
-    });
+    let parameterizer =
+        spanned(fields.get("parameterizer"), |tree| parameterizer(reader, source, tree));
     let sectors = spanned(fields.get("sectors"), |tree| sectors(reader, tree));
     let groups = fields.get("groups").and_then(|tree| groups(reader, tree)).unwrap_or_default();
     Some(Spec {
@@ -147,17 +144,8 @@ fn kind(reader: &mut Reader, tree: &Tree<'_>) -> Option<VarKind> {
 }
 
 /// The structures of the language that [`structure`] reads, and after them those it does not yet.
-const STRUCTURES: &[&str] = &[
-    "RatSpn",
-    "Graph",
-    "Einet",
-    "PoonDomingos",
-    "QuadTree",
-    "Hmm",
-    "Hclt",
-    "Vtree",
-    "Import",
-];
+const STRUCTURES: &[&str] =
+    &["RatSpn", "Graph", "Einet", "PoonDomingos", "QuadTree", "Hmm", "Hclt", "Vtree", "Import"];
 
 fn structure(reader: &mut Reader, tree: &Tree<'_>) -> Option<StructureSpec> {
     let variant = reader.variant(tree, "structure", STRUCTURES)?;
@@ -283,10 +271,7 @@ fn sectors(reader: &mut Reader, tree: &Tree<'_>) -> Option<SectorKind> {
 }
 
 /// `{"network": (lr: 3e-4, decay: 0.0)}`.
-fn groups(
-    reader: &mut Reader,
-    tree: &Tree<'_>,
-) -> Option<Vec<(Spanned<String>, GroupOptions)>> {
+fn groups(reader: &mut Reader, tree: &Tree<'_>) -> Option<Vec<(Spanned<String>, GroupOptions)>> {
     let again = |name: &str| (Code::E0106, format!("groups has the tensor `{name}` twice"));
     let entries = reader.map(tree, "groups", "a tensor's name", again)?;
     let options = |reader: &mut Reader, tree: &Tree<'_>| {

@@ -313,7 +313,11 @@ impl Reader {
             Shape::Items(_, items) if items.is_empty() => none,
             Shape::Word(_) => none,
             _ => {
-                self.wrong_type(tree, owner, &format!("written with named fields ({})", one_of(known)));
+                self.wrong_type(
+                    tree,
+                    owner,
+                    &format!("written with named fields ({})", one_of(known)),
+                );
                 return None;
             }
         };
@@ -338,7 +342,11 @@ impl Reader {
     }
 
     /// A field that must be there.
-    pub fn required<'t, 'a>(&mut self, fields: &Fields<'t, 'a>, name: &str) -> Option<&'t Tree<'a>> {
+    pub fn required<'t, 'a>(
+        &mut self,
+        fields: &Fields<'t, 'a>,
+        name: &str,
+    ) -> Option<&'t Tree<'a>> {
         let found = fields.get(name);
         if found.is_none() {
             let message = format!("{} lacks the field `{name}`", fields.owner);

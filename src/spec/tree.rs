@@ -434,12 +434,14 @@ mod tests {
                 Shape::Flag(flag) => flag.to_string(),
                 Shape::List(items) => format!("[{}]", join(items)),
                 Shape::Map(entries) => {
-                    let entry = |(key, value): &(Tree<'_>, Tree<'_>)| show(key) + "=" + &show(value);
+                    let entry =
+                        |(key, value): &(Tree<'_>, Tree<'_>)| show(key) + "=" + &show(value);
                     format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(" "))
                 }
                 Shape::Word(word) => word.to_string(),
                 Shape::Fields(name, fields) => {
-                    let field = |field: &Field<'_>| format!("{}={}", field.name, show(&field.value));
+                    let field =
+                        |field: &Field<'_>| format!("{}={}", field.name, show(&field.value));
                     let fields = fields.iter().map(field).collect::<Vec<_>>().join(" ");
                     format!("{}({fields})", name.unwrap_or_default())
                 }

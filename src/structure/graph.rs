@@ -177,7 +177,9 @@ impl<'a> Builder<'a> {
     ) -> u32 {
         let variables = &self.spec.variables.value;
         let states = match variables.find(&var.value).map(|var| variables.kind(var)) {
-            Some(VarKind::Categorical { states }) if dist.value.family == FamilySpec::Indicators => {
+            Some(VarKind::Categorical { states })
+                if dist.value.family == FamilySpec::Indicators =>
+            {
                 Some(states)
             }
             _ => None,

@@ -19,8 +19,8 @@
 //! Nodes, and with them weights and sectors, are numbered replica by replica, and in a replica level
 //! by level from the leaves.
 
-use rand::seq::SliceRandom;
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::dist::dist;
