@@ -101,8 +101,10 @@ pub struct QueryTable(pub Vec<QueryRow>);
 
 /// What a circuit of these properties answers.
 pub fn table(properties: &Properties) -> QueryTable {
-    let row = |query: Query| {
-        QueryRow { query, requires: query.requires(), answer: answer(query, properties) }
+    let row = |query: Query| QueryRow {
+        query,
+        requires: query.requires(),
+        answer: answer(query, properties),
     };
     QueryTable(Query::ALL.into_iter().map(row).collect())
 }

@@ -53,10 +53,7 @@ pub fn to_json(diagnostics: &Diagnostics, source: Option<&Source>) -> serde_json
     serde_json::Value::Array(rows.collect())
 }
 
-fn line_column(
-    diagnostic: &Diagnostic,
-    source: Option<&Source>,
-) -> (Option<usize>, Option<usize>) {
+fn line_column(diagnostic: &Diagnostic, source: Option<&Source>) -> (Option<usize>, Option<usize>) {
     match (&diagnostic.place, source) {
         (Place::Span(span), Some(source)) => {
             let (line, column) = source.line_column(span.start);
@@ -117,9 +114,10 @@ fn excerpt<'a>(
         at(span.start)..at(span.end)
     };
     let line = text.as_bytes()[..start].iter().filter(|&&byte| byte == b'\n').count() + 1;
-    let marks = diagnostic.labels.iter().map(|(span, label)| {
-        AnnotationKind::Context.span(within(*span)).label(label.as_str())
-    });
+    let marks = diagnostic
+        .labels
+        .iter()
+        .map(|(span, label)| AnnotationKind::Context.span(within(*span)).label(label.as_str()));
     Snippet::source(&text[start..end])
         .path(source.name.as_str())
         .line_start(line)

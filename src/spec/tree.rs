@@ -460,12 +460,12 @@ mod tests {
     #[test]
     fn every_form_of_value_is_cut_out() {
         let text = r##"#![enable(implicit_some)] // a comment
-            (a: 1, /* nested /* comment */ */ b: [-1.5e-3, 0x_F, inf, NaN], c: "q\"\u{41}",
+            (a: 1, /* nested /* comment */ */ b: [-1.5e-3, 0xF_F, inf, NaN], c: "q\"\u{41}",
              d: r#"raw "text""#, e: {"k": Leaf(var: 'x'), 2: ()}, f: Some(true), g: None,
              h: Kind(3), i: b"bytes", r#j: N(),)"##;
         assert_eq!(
             tree(text),
-            "(a=#1 b=[#-1.5e-3 #0x_F #inf #NaN] c=\"q\\\"A\" d=\"raw \\\"text\\\"\" \
+            "(a=#1 b=[#-1.5e-3 #0xF_F #inf #NaN] c=\"q\\\"A\" d=\"raw \\\"text\\\"\" \
              e={\"k\"=Leaf(var=other) #2=()} f=true g=None h=Kind(#3) i=other j=N())"
         );
     }
@@ -473,7 +473,8 @@ mod tests {
     #[test]
     fn places_leave_out_space_and_comments() {
         let text = "( a :  /* c */ [1, 22] , )";
-        let tree = parse(&Source::new("t", text));
+        let source = Source::new("t", text);
+        let tree = parse(&source);
         let Ok(Tree { shape: Shape::Fields(None, fields), span }) = tree else {
             panic!("{tree:?}")
         };
