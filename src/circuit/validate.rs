@@ -66,7 +66,7 @@ impl ValidCircuit {
         &self.scopes
     }
 
-    /// The scope of a node that the root reaches; empty for others.
+    /// The scope of a node.
     pub fn scope(&self, node: NodeId) -> ScopeId {
         self.scope_of[node]
     }
@@ -113,10 +113,12 @@ pub fn validate(
     let checked = check.run();
     let mut found = check.faults;
     found.sort();
-    let (order, scopes, scope_of) = match checked {
+    let (mut order, scopes, scope_of) = match checked {
         Some(checked) if !found.has_errors() => checked,
         _ => return Err(found),
     };
+    let reached = order.iter().position(|&node| node == circuit.root());
+    order.truncate(reached.map_or(0, |root| root + 1));
     let properties = Properties {
         structured_decomposable: vtree::splits(&circuit, &order, &scope_of).is_some(),
         deterministic: determinism::prove(&circuit, &order),
@@ -137,7 +139,8 @@ pub(crate) fn validate_in_doubt(
     check.faults
 }
 
-/// Evaluation order, scopes, and the scope of each node.
+/// All nodes, those that the root reaches first and in evaluation order, with the root the last of
+/// them; scopes; and the scope of each node.
 type Checked = (Vec<NodeId>, Scopes, IdVec<NodeId, ScopeId>);
 
 struct Check<'a> {

@@ -45,7 +45,8 @@ struct Gaps {
 
 impl Gaps {
     fn take(&mut self, size: u32) -> u32 {
-        let found = self.by_start.iter().find(|&(_, &len)| len >= size).map(|(&at, &len)| (at, len));
+        let found =
+            self.by_start.iter().find(|&(_, &len)| len >= size).map(|(&at, &len)| (at, len));
         if let Some((at, len)) = found {
             self.by_start.remove(&at);
             if len > size {
@@ -103,8 +104,8 @@ mod tests {
                 for (b, second) in tenants.iter().enumerate().skip(a + 1) {
                     let together =
                         first.life.start < second.life.end && second.life.start < first.life.end;
-                    let apart = places[a] + first.size <= places[b]
-                        || places[b] + second.size <= places[a];
+                    let apart =
+                        places[a] + first.size <= places[b] || places[b] + second.size <= places[a];
                     assert!(!together || apart, "{first:?} {second:?}");
                 }
             }

@@ -27,7 +27,8 @@ pub(super) fn blocks(parameters: &Parameters, coefficients: &[Coefficients]) -> 
             }
             let (rows, cols, span) = (sector.shape.rows, sector.shape.cols, sector.span);
             let fits = |block: &Block| {
-                (block.maker, block.rows, block.cols, block.span) == (sector.maker, rows, cols, span)
+                (block.maker, block.rows, block.cols, block.span)
+                    == (sector.maker, rows, cols, span)
             };
             let at = open.iter().position(fits).unwrap_or_else(|| {
                 let (maker, sectors, at) = (sector.maker, Vec::new(), Vec::new());

@@ -27,7 +27,8 @@ pub(super) fn multiply_adds(program: &Program) -> u64 {
     let of_step = |step: &super::Step| {
         let own = u64::from(program.values[step.output as usize].units);
         let inputs = program.inputs(step);
-        let widths = inputs.iter().map(|input| u64::from(program.values[input.value as usize].units));
+        let widths =
+            inputs.iter().map(|input| u64::from(program.values[input.value as usize].units));
         match step.op {
             Op::Lookup { .. } | Op::One | Op::Import { .. } => 0,
             Op::Gaussian { .. } => 3 * own,

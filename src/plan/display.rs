@@ -88,7 +88,12 @@ impl fmt::Display for Program {
     }
 }
 
-fn write_step(f: &mut fmt::Formatter<'_>, program: &Program, index: usize, step: &Step) -> fmt::Result {
+fn write_step(
+    f: &mut fmt::Formatter<'_>,
+    program: &Program,
+    index: usize,
+    step: &Step,
+) -> fmt::Result {
     let value = &program.values[step.output as usize];
     write!(f, "  {index:>4} v{} = {}", step.output, step.op.name())?;
     match step.op {
@@ -106,6 +111,10 @@ fn write_step(f: &mut fmt::Formatter<'_>, program: &Program, index: usize, step:
         write!(f, " ({})", inputs.join(", "))?;
     }
     write!(f, " [{}]", value.units)?;
-    if value.is_inline() { write!(f, " inline")? } else { write!(f, " @{}", value.rows)? }
+    if value.is_inline() {
+        write!(f, " inline")?
+    } else {
+        write!(f, " @{}", value.rows)?
+    }
     writeln!(f)
 }

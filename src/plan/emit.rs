@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 
-use super::{Coefficients, Column, Domain, Input, NOWHERE, Op, Program, Schedule, Source, Step, Value};
+use super::{
+    Coefficients, Column, Domain, Input, NOWHERE, Op, Program, Schedule, Source, Step, Value,
+};
 use crate::circuit::{self, ValidCircuit, WeightSource};
 use crate::ids::{DistId, NodeId, WeightsId};
 use crate::leaf::{Dist, Family};

@@ -5,7 +5,7 @@ use super::leaves::{dist, matrix};
 use super::reader::{Fields, Reader, Variant};
 use super::tree::Tree;
 use super::{Graph, NodeSpec, OpSpec, Spanned, WeightsSpec};
-use crate::diag::Code;
+use crate::diag::{Code, Diagnostic};
 
 /// Units of one node at most.
 pub(super) const MOST_UNITS: u32 = 65_536;
@@ -30,7 +30,7 @@ pub(super) fn graph(reader: &mut Reader, variant: &Variant<'_, '_>) -> Option<Gr
 }
 
 fn op(reader: &mut Reader, tree: &Tree<'_>) -> Option<OpSpec> {
-    let variant = reader.variant(tree, "node", OPS)?;
+    let variant = reader.variant(tree, "kind of node", OPS)?;
     match variant.name {
         "Leaf" => leaf(reader, &variant),
         "Product" => product_inputs(reader, &variant).map(OpSpec::Product),
@@ -98,7 +98,8 @@ fn weights(
         }
         None if frozen => {
             let message = format!("a frozen {} lacks its `weights`", variant.name);
-            reader.fault(Code::E0103, variant.tree.span, message);
+            let fault = Diagnostic::new(Code::E0103, message).at(variant.tree.span);
+            reader.report(fault.help("give `weights`, or leave `frozen` out"));
             None
         }
         None => Some(None),

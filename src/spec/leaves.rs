@@ -91,7 +91,8 @@ fn gaussian(reader: &mut Reader, variant: &Variant<'_, '_>) -> Option<DistSpec> 
         (mean, _) => {
             let (has, lacks) = if mean.is_some() { ("mean", "var") } else { ("var", "mean") };
             let message = format!("a Gaussian with a given `{has}` lacks its `{lacks}`");
-            reader.fault(Code::E0103, variant.tree.span, message);
+            let fault = Diagnostic::new(Code::E0103, message).at(variant.tree.span);
+            reader.report(fault.help("give both, or neither to learn them"));
             return None;
         }
     };
@@ -111,7 +112,7 @@ fn variance_bounds(
     };
     let max_var = match max {
         Some(tree) => {
-            let range = format!("above min_var, which is {min_var}");
+            let range = format!("above min_var, which is {min_var:e}");
             reader.number(tree, "max_var", &range, |max| max > min_var)?
         }
         None => f64::INFINITY,
@@ -148,7 +149,8 @@ fn frozen(
     let frozen = reader.flag(tree, "frozen")?;
     if frozen && !given {
         let message = format!("a frozen {} lacks its `{parameters}`", variant.name);
-        reader.fault(Code::E0103, variant.tree.span, message);
+        let fault = Diagnostic::new(Code::E0103, message).at(variant.tree.span);
+        reader.report(fault.help(format!("give `{parameters}`, or leave `frozen` out")));
         return None;
     }
     Some(frozen)

@@ -112,17 +112,22 @@ fn named(reader: &mut Reader, variant: &Variant<'_, '_>) -> Option<Variables> {
         return None;
     }
     let mut first = std::collections::HashMap::with_capacity(named.len());
-    for (name, _) in &named {
+    let mut distinct = Vec::with_capacity(named.len());
+    for (name, kind) in named {
         match first.get(&name.value) {
-            None => drop(first.insert(&name.value, name.span)),
+            None => {
+                first.insert(name.value.clone(), name.span);
+                distinct.push((name.value, kind));
+            }
             Some(&place) => {
                 let message = format!("variable `{}` is defined twice", name.value);
                 let fault = Diagnostic::new(Code::E0116, message).at(name.span);
-                reader.report(fault.label(Some(place), "first here"));
+                let fault = fault.label(Some(place), "first here");
+                reader.report(fault.help("rename one of them"));
             }
         }
     }
-    Some(Variables::named(named.into_iter().map(|(name, kind)| (name.value, kind))))
+    Some(Variables::named(distinct))
 }
 
 fn named_variable(reader: &mut Reader, tree: &Tree<'_>) -> Option<(Spanned<String>, VarKind)> {

@@ -55,9 +55,9 @@ impl Reader {
         self.fault(Code::E0104, tree.span, message);
     }
 
-    /// Reports an unknown name, with the nearest known one.
-    pub fn unknown(&mut self, word: &str, place: Span, what: &str, known: &[&str]) {
-        let fault = Diagnostic::new(Code::E0102, format!("unknown {what} `{word}`")).at(place);
+    /// Reports a name that is not among the known ones, with the nearest of them.
+    fn unknown(&mut self, word: &str, place: Span, message: String, known: &[&str]) {
+        let fault = Diagnostic::new(Code::E0102, message).at(place);
         self.report(fault.help(suggestion(word, known)));
     }
 
@@ -124,18 +124,14 @@ impl Reader {
         if holds(number) {
             return Some(number);
         }
-        self.out_of_range(tree, what, number, range);
+        if let Shape::Number(text) = tree.shape {
+            self.out_of_range(tree, what, text, range);
+        }
         None
     }
 
-    fn out_of_range(
-        &mut self,
-        tree: &Tree<'_>,
-        what: &str,
-        value: impl Display,
-        range: impl Display,
-    ) {
-        let fault = Diagnostic::new(Code::E0105, format!("{what} is {value}, out of range"));
+    fn out_of_range(&mut self, tree: &Tree<'_>, what: &str, text: &str, range: impl Display) {
+        let fault = Diagnostic::new(Code::E0105, format!("{what} is {text}, out of range"));
         self.report(fault.at(tree.span).help(format!("{what} must be {range}")));
     }
 
@@ -224,7 +220,8 @@ impl Reader {
                 Some(&place) => {
                     let (code, message) = again(&name.value);
                     let fault = Diagnostic::new(code, message).at(name.span).node(name.value);
-                    self.report(fault.label(Some(place), "first here"));
+                    let fault = fault.label(Some(place), "first here");
+                    self.report(fault.help("keep one of them, or rename one"));
                 }
                 None => {
                     first.insert(name.value.clone(), name.span);
@@ -252,7 +249,8 @@ impl Reader {
             Some(name) => Some(Variant { name, tree }),
             None => {
                 let start = tree.span.start as usize;
-                self.unknown(word, Span::new(start, start + word.len()), what, known);
+                let place = Span::new(start, start + word.len());
+                self.unknown(word, place, format!("unknown {what} `{word}`"), known);
                 None
             }
         }
@@ -324,7 +322,8 @@ impl Reader {
         let mut values: Vec<Option<&Field<'a>>> = vec![None; known.len()];
         for field in fields {
             let Some(at) = known.iter().position(|&name| name == field.name) else {
-                self.unknown(field.name, field.place, &format!("field of {owner}"), known);
+                let message = format!("unknown field `{}` of {owner}", field.name);
+                self.unknown(field.name, field.place, message, known);
                 continue;
             };
             match values[at] {
@@ -332,7 +331,8 @@ impl Reader {
                 Some(first) => {
                     let message = format!("{owner} has the field `{}` twice", field.name);
                     let fault = Diagnostic::new(Code::E0106, message).at(field.place);
-                    self.report(fault.label(Some(first.place), "first here"));
+                    let fault = fault.label(Some(first.place), "first here");
+                    self.report(fault.help("keep one of them"));
                 }
             }
         }
@@ -350,7 +350,8 @@ impl Reader {
         let found = fields.get(name);
         if found.is_none() {
             let message = format!("{} lacks the field `{name}`", fields.owner);
-            self.fault(Code::E0103, fields.span, message);
+            let fault = Diagnostic::new(Code::E0103, message).at(fields.span);
+            self.report(fault.help(format!("add `{name}: …`")));
         }
         found
     }

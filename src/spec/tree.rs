@@ -60,7 +60,7 @@ impl Tree<'_> {
     /// What it is, for a message: `a list`.
     pub fn describe(&self) -> String {
         match &self.shape {
-            Shape::Number(text) => format!("the number {text}"),
+            Shape::Number(text) => (*text).into(),
             Shape::Text(_) => "a text".into(),
             Shape::Flag(flag) => flag.to_string(),
             Shape::List(_) => "a list".into(),
@@ -98,18 +98,17 @@ pub(super) fn options() -> ron::Options {
 }
 
 fn not_ron(text: &str, error: &SpannedError) -> Diagnostic {
-    let (start, end) = (offset(text, error.span.start), offset(text, error.span.end));
-    // The parser's span ends behind what it read before it gave up; the last character is the one
-    // that it did not expect.
-    let start = if start == end { text[..start].trim_end().len().min(start) } else { start };
+    // The span of the error ends behind all that was read; what comes there was not expected.
+    let at = offset(text, error.span.end);
+    let len = text[at..].chars().next().map_or(0, char::len_utf8);
     let message = match &error.code {
         ron::Error::ExceededRecursionLimit => "values are nested too deeply".into(),
         ron::Error::Eof => "the text ends before the value does".into(),
         other => lower_first(&other.to_string()),
     };
-    let fault = Diagnostic::new(Code::E0101, message).at(Span::new(start.min(end), end));
+    let fault = Diagnostic::new(Code::E0101, message).at(Span::new(at, at + len));
     match Walk::unclosed(text) {
-        Some(open) if end >= text.trim_end().len() => {
+        Some(open) if at >= text.trim_end().len() => {
             let bracket = &text[open..open + 1];
             fault.label(Some(Span::new(open, open + 1)), format!("this `{bracket}` is not closed"))
         }

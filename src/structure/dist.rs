@@ -5,6 +5,10 @@ use crate::leaf::{Dist, Family};
 use crate::spec::{DistSpec, FamilySpec, Spanned};
 use crate::variables::VarKind;
 
+/// How parameters are given.
+const GIVEN: &str =
+    "give the parameters of one unit, for all, or a list entry for each of its `units`";
+
 /// The distributions of a leaf of `units` units; for indicators, one a state.
 ///
 /// # Errors
@@ -20,13 +24,13 @@ pub(super) fn dist(
     if let Family::Indicators { states } = family {
         return Ok(Dist::indicators(states));
     }
-    let given = match &spec.value.given {
-        Some(rows) => Some(
-            rows_for(rows, family, units)
-                .map_err(|message| Diagnostic::new(Code::E0304, message).at(spec.span))?,
-        ),
-        None => None,
-    };
+    let given =
+        match &spec.value.given {
+            Some(rows) => Some(rows_for(rows, family, variable, units).map_err(|message| {
+                Diagnostic::new(Code::E0304, message).at(spec.span).help(GIVEN)
+            })?),
+            None => None,
+        };
     Ok(Dist { family, units, given, frozen: spec.value.frozen })
 }
 
@@ -65,10 +69,15 @@ fn unsuited(spec: &Spanned<DistSpec>, kind: VarKind, variable: &str) -> Diagnost
 }
 
 /// The given parameters, [units, natural_len].
-fn rows_for(rows: &[Vec<f64>], family: Family, units: u32) -> Result<Vec<f64>, String> {
+fn rows_for(
+    rows: &[Vec<f64>],
+    family: Family,
+    variable: &str,
+    units: u32,
+) -> Result<Vec<f64>, String> {
     let len = family.natural_len();
     if let Some(row) = rows.iter().find(|row| row.len() != len) {
-        return Err(format!("{} probabilities for {len} states", row.len()));
+        return Err(format!("{} probabilities for the {len} states of `{variable}`", row.len()));
     }
     match rows {
         [row] => Ok(row.repeat(units as usize)),

@@ -101,7 +101,7 @@ impl<'a> Builder<'a> {
         let names = self.graph.nodes.iter().map(|node| node.name.value.as_str());
         Err(match nearest(&name.value, names) {
             Some(near) => fault.help(format!("did you mean `{near}`?")),
-            None => fault.help("define a node of this name, or leave it out"),
+            None => fault.help("define a node of this name, or name another"),
         })
     }
 
@@ -312,13 +312,18 @@ impl<'a> Builder<'a> {
                 format!("{} given, {} needed", rows_text(spec.rows.len()), rows_text(rows as usize))
             }
             Some(row) => {
-                format!("row {row} has {} numbers, {cols} are needed", spec.rows[row].len())
+                let (has, of) = (
+                    spec.rows[row].len(),
+                    if rows == 1 { "it".into() } else { format!("row {row}") },
+                );
+                format!("{of} has {has} numbers, {cols} are needed")
             }
             None => return Some(spec.rows.concat()),
         };
         let name = &self.graph.nodes[id.index()].name.value;
         let message = format!("the weights of `{name}` have the wrong shape: {problem}");
-        self.faults.push(Diagnostic::new(Code::E0303, message).at(spec.span).node(name));
+        let fault = Diagnostic::new(Code::E0303, message).at(spec.span).node(name);
+        self.faults.push(fault.help("give a row a unit, with a number for each thing it weighs"));
         None
     }
 }

@@ -116,6 +116,9 @@ fn all_faults(draft: Draft) -> Diagnostics {
     faults
 }
 
+/// A circuit beyond the memory of any machine this is meant for.
 fn too_large(what: &str, count: u128, most: u64) -> Diagnostic {
-    Diagnostic::new(Code::E0105, format!("the circuit would have {count} {what}, more than {most}"))
+    let message = format!("the circuit would have {count:.2e} {what}", count = count as f64);
+    let help = format!("at most {:.2e} are allowed; lower its `units` or its size", most as f64);
+    Diagnostic::new(Code::E0105, message).help(help)
 }

@@ -79,7 +79,9 @@ fn check_permutations(spec: &Spec, rat: &RatSpn, faults: &mut Diagnostics) {
     let Some(lists) = &rat.permutations else { return };
     let count = lists.value.len();
     if count != rat.replicas as usize {
-        let message = format!("{count} permutations for {} replicas", rat.replicas);
+        let lists_text =
+            if count == 1 { "1 permutation".into() } else { format!("{count} permutations") };
+        let message = format!("{lists_text} for {} replicas", rat.replicas);
         let fault = Diagnostic::new(Code::E0117, message).at(lists.span);
         faults.push(fault.help("give a permutation of the variables for each replica"));
     }
@@ -100,16 +102,15 @@ fn permutation_fault(
     order: &Spanned<Vec<Spanned<u32>>>,
 ) -> Option<Diagnostic> {
     let n = spec.variables.value.len();
+    let help = format!("a permutation names each variable once, from 0 to {}", n - 1);
     let mut first: Vec<Option<Span>> = vec![None; n];
     for entry in &order.value {
-        let fault = |message: String| Diagnostic::new(Code::E0117, message).at(entry.span);
+        let fault = |message: String| {
+            Diagnostic::new(Code::E0117, message).at(entry.span).help(help.as_str())
+        };
         match first.get_mut(entry.value as usize) {
             None => {
-                let message = format!(
-                    "permutation {replica} names variable {}; the last of {n} is {}",
-                    entry.value,
-                    n - 1
-                );
+                let message = format!("permutation {replica} names variable {}", entry.value);
                 return Some(fault(message));
             }
             Some(Some(place)) => {
@@ -122,7 +123,7 @@ fn permutation_fault(
     let missing = first.iter().position(Option::is_none)?;
     let name = spec.variables.value.name(VarId::from_index(missing));
     let message = format!("permutation {replica} lacks variable {missing} (`{name}`)");
-    Some(Diagnostic::new(Code::E0117, message).at(order.span))
+    Some(Diagnostic::new(Code::E0117, message).at(order.span).help(help))
 }
 
 fn size_fault(spec: &Spec, rat: &RatSpn, kinds: &Kinds) -> Option<Diagnostic> {

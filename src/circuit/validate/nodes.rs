@@ -63,6 +63,7 @@ impl Check<'_> {
             let name = self.map.name(node);
             let fault = self.fault(Code::E0206, node, format!("{what} `{name}` has no inputs"));
             self.faults.push(fault.help("name at least one node"));
+            self.spread_doubt(std::iter::once(node));
         }
         some
     }
@@ -155,7 +156,7 @@ impl Check<'_> {
             if let Some((code, problem)) = weights.and_then(|weights| problems[weights].clone()) {
                 let name = self.map.name(node);
                 let fault = self
-                    .part_fault(code, node, format!("the weights of `{name}`: {problem}"))
+                    .part_fault(code, node, format!("the weights of `{name}` {problem}"))
                     .help("each row must be non-negative and sum to one within 1e-6");
                 self.faults.push(fault);
             }
@@ -198,7 +199,10 @@ fn parameter_problem(dist: &Dist) -> Option<(String, &'static str)> {
             Some((format!("p = {p} is no probability"), "p must be between 0 and 1"))
         }
         (Family::Categorical { states }, p) => weights_problem(p, 1, states).map(|(_, problem)| {
-            (format!("p: {problem}"), "p must be non-negative and sum to one within 1e-6")
+            (
+                format!("the probabilities {problem}"),
+                "p must be non-negative and sum to one within 1e-6",
+            )
         }),
         (Family::Gaussian { min_var, max_var }, &[mean, var]) => {
             gaussian_problem(min_var, max_var, mean, var)
@@ -227,17 +231,17 @@ fn gaussian_problem(
 
 fn weights_problem(values: &[f64], rows: u32, cols: u32) -> Option<(Code, String)> {
     if values.len() != rows as usize * cols as usize {
-        let text = format!("{} numbers given, {rows} × {cols} needed", values.len());
+        let text = format!("are {} numbers, not {rows} × {cols}", values.len());
         return Some((Code::E0303, text));
     }
     if let Some(value) = values.iter().find(|value| !(value.is_finite() && **value >= 0.0)) {
         let what = if *value < 0.0 { "is negative" } else { "is not finite" };
-        return Some((Code::E0302, format!("{value} {what}")));
+        return Some((Code::E0302, format!("have the entry {value}, which {what}")));
     }
     values.chunks_exact(cols.max(1) as usize).enumerate().find_map(|(row, values)| {
         let sum: f64 = values.iter().sum();
         let off = (sum - 1.0).abs() > SUM_TOLERANCE;
-        let which = if rows > 1 { format!("row {row} sums") } else { "they sum".into() };
-        off.then(|| (Code::E0302, format!("{which} to {sum}, not to one")))
+        let which = if rows > 1 { format!(" in row {row}") } else { String::new() };
+        off.then(|| (Code::E0302, format!("sum to {sum}{which}, not to one")))
     })
 }

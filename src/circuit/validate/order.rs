@@ -103,12 +103,10 @@ impl Check<'_> {
         }
     }
 
-    /// The nodes that the root reaches, inputs first; all nodes if the root is not known.
+    /// All nodes, inputs first: those that the root reaches, the root itself, the others.
     pub(super) fn order(&self) -> Vec<NodeId> {
-        match self.root_known {
-            true => post_order(self.circuit, [self.circuit.root()]),
-            false => post_order(self.circuit, self.circuit.nodes()),
-        }
+        let root = std::iter::once(self.circuit.root());
+        post_order(self.circuit, root.chain(self.circuit.nodes()))
     }
 }
 
