@@ -7,17 +7,24 @@
 //!
 //! Axis letters, here and in every later stage: B rows, K units of a node, M inputs' units of a sum.
 
+mod determinism;
 mod display;
+mod smooth;
 mod validate;
 mod values;
+mod vtree;
 
 use std::collections::HashMap;
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-pub use self::validate::{Determinism, Properties, ValidCircuit, validate};
+pub use self::determinism::Determinism;
+pub use self::smooth::smooth;
+pub(crate) use self::validate::validate_in_doubt;
+pub use self::validate::{Properties, ValidCircuit, validate};
 pub use self::values::Values;
+pub use self::vtree::Vtree;
 use crate::diag::{Source, Span};
 use crate::ids::{DistId, Id, IdVec, NodeId, VarId, WeightsId};
 use crate::leaf::Dist;
@@ -312,6 +319,8 @@ pub struct SourceMap {
     pub source: Option<Source>,
     /// Name and place of named nodes.
     pub nodes: HashMap<NodeId, (String, Span)>,
+    /// Where the text gives the distribution or the weights of named nodes.
+    pub parts: HashMap<NodeId, Span>,
     /// Where the text describes the structure as a whole.
     pub structure: Option<Span>,
 }
@@ -325,5 +334,10 @@ impl SourceMap {
     /// Where a node stands, or the structure that made it.
     pub fn span(&self, node: NodeId) -> Option<Span> {
         self.nodes.get(&node).map(|&(_, span)| span).or(self.structure)
+    }
+
+    /// Where the distribution or the weights of a node stand, or the node itself.
+    pub fn part_span(&self, node: NodeId) -> Option<Span> {
+        self.parts.get(&node).copied().or_else(|| self.span(node))
     }
 }

@@ -1,1 +1,124 @@
-//! From a specification to a circuit.
+//! From a description to a circuit: `Spec` → [`Circuit`] and the places of its nodes.
+//!
+//! Each structure of the language is one file. What a structure finds wrong it reports without
+//! stopping; if the circuit could be built all the same, or in part, validation looks for the faults
+//! in what there is, leaving out those that only follow from the first. [`load`] is the way from a
+//! text to a valid circuit, all faults of all stages in one list.
+
+mod dist;
+mod graph;
+mod rat_spn;
+
+#[cfg(test)]
+mod tests;
+
+use crate::circuit::{Circuit, SourceMap, ValidCircuit, smooth, validate, validate_in_doubt};
+use crate::diag::{Code, Diagnostic, Diagnostics, Source};
+use crate::ids::{IdVec, NodeId, VarId};
+use crate::spec::{Spec, StructureSpec, read};
+
+/// Nodes of a circuit at most.
+const MOST_NODES: u64 = 1 << 28;
+/// Weights, and leaf parameters, of a circuit at most.
+const MOST_NUMBERS: u64 = 1 << 31;
+
+/// A circuit that may lack something.
+struct Draft {
+    circuit: Circuit,
+    map: SourceMap,
+    /// Nodes of which the text has a fault, so that nothing should be concluded from them.
+    doubtful: IdVec<NodeId, bool>,
+    /// Whether the root is what the author meant.
+    root_known: bool,
+    faults: Diagnostics,
+}
+
+/// A text that was read, built and validated.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The description.
+    pub spec: Spec,
+    /// The circuit.
+    pub circuit: ValidCircuit,
+    /// Names and places of its nodes.
+    pub map: SourceMap,
+    /// Sums that were made smooth, each with the variables that were multiplied in.
+    pub smoothed: Vec<(NodeId, Vec<VarId>)>,
+    /// What is worth saying and no error.
+    pub warnings: Diagnostics,
+}
+
+/// Builds the circuit that `spec`, read from `source`, describes. It may still be faulty in the ways
+/// that validation knows.
+///
+/// # Errors
+/// All faults, those that validation finds in the remaining circuit included.
+pub fn lower(spec: &Spec, source: &Source) -> Result<(Circuit, SourceMap), Diagnostics> {
+    match draft(spec, source) {
+        Ok(draft) if draft.faults.has_errors() => Err(all_faults(draft)),
+        Ok(draft) => Ok((draft.circuit, draft.map)),
+        Err(faults) => Err(faults),
+    }
+}
+
+/// Reads, builds and validates a description. With `make_smooth`, sums that are not smooth are made
+/// so where that is possible.
+///
+/// # Errors
+/// Every fault of every stage, in the order of the text.
+pub fn load(source: &Source, make_smooth: bool) -> Result<Loaded, Diagnostics> {
+    let (spec, mut found) = read(source);
+    let built = spec.as_ref().map(|spec| draft(spec, source));
+    match (spec, built) {
+        (Some(spec), Some(Ok(draft))) if !found.has_errors() && !draft.faults.has_errors() => {
+            let (circuit, smoothed) = match make_smooth {
+                true => smooth(draft.circuit),
+                false => (draft.circuit, Vec::new()),
+            };
+            let (circuit, warnings) = validate(circuit, &draft.map)?;
+            found.extend(warnings);
+            found.sort();
+            Ok(Loaded { spec, circuit, map: draft.map, smoothed, warnings: found })
+        }
+        (_, Some(Ok(draft))) => {
+            found.extend(all_faults(draft));
+            found.sort();
+            Err(found)
+        }
+        (_, Some(Err(faults))) => {
+            found.extend(faults);
+            found.sort();
+            Err(found)
+        }
+        (_, None) => {
+            found.sort();
+            Err(found)
+        }
+    }
+}
+
+fn draft(spec: &Spec, source: &Source) -> Result<Draft, Diagnostics> {
+    let Some(structure) = &spec.structure else { return Err(Diagnostics::new()) };
+    let mut draft = match &structure.value {
+        StructureSpec::RatSpn(rat) => rat_spn::build(spec, rat, structure.span)?,
+        StructureSpec::Graph(graph) => graph::build(spec, graph, structure.span),
+    };
+    draft.map.source = Some(source.clone());
+    draft.map.structure = Some(structure.span);
+    Ok(draft)
+}
+
+fn all_faults(draft: Draft) -> Diagnostics {
+    let mut faults = draft.faults;
+    let root_known = draft.root_known;
+    faults.extend(validate_in_doubt(&draft.circuit, &draft.map, &draft.doubtful, root_known));
+    faults.sort();
+    faults
+}
+
+/// A circuit beyond the memory of any machine this is meant for.
+fn too_large(what: &str, count: u128, most: u64) -> Diagnostic {
+    let message = format!("the circuit would have {count:.2e} {what}", count = count as f64);
+    let help = format!("at most {:.2e} are allowed; lower its `units` or its size", most as f64);
+    Diagnostic::new(Code::E0105, message).help(help)
+}

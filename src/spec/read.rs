@@ -1,0 +1,300 @@
+//! The description as a whole: its top-level fields, variables, structure and parameterizer.
+
+use super::graph::{MOST_UNITS, graph};
+use super::leaves::leaves;
+use super::reader::{Reader, Variant, grouped};
+use super::tree::{Shape, Tree, options, parse};
+use super::{GroupOptions, LeavesSpec, ParameterizerSpec, RatSpn, Spanned, Spec, StructureSpec};
+use crate::diag::{Code, Diagnostic, Diagnostics, Source, Span};
+use crate::sector::SectorKind;
+use crate::variables::{VarKind, Variables};
+
+/// Variables of a circuit at most.
+const MOST_VARIABLES: u32 = 1 << 26;
+/// States of a variable at most.
+const MOST_STATES: u32 = 65_536;
+/// Replicas of a structure at most.
+const MOST_REPLICAS: u32 = 1 << 20;
+/// Hidden layers, and numbers in each of them or in an embedding, at most.
+const MOST_HIDDEN: u32 = 65_536;
+
+const FIELDS: &[&str] =
+    &["name", "variables", "structure", "leaves", "parameterizer", "sectors", "groups"];
+
+/// Reads a description. Returns what was understood together with every fault; the description is
+/// fit for use only if there is no error among them. `None`: the text is not RON, or nothing can be
+/// said without its variables.
+pub fn read(source: &Source) -> (Option<Spec>, Diagnostics) {
+    let tree = match parse(source) {
+        Ok(tree) => tree,
+        Err(fault) => return (None, Diagnostics::from(*fault)),
+    };
+    let mut reader = Reader::default();
+    let spec = spec(&mut reader, source, &tree);
+    (spec, reader.faults)
+}
+
+fn spec(reader: &mut Reader, source: &Source, tree: &Tree<'_>) -> Option<Spec> {
+    let fields = reader.fields(tree, "the circuit", FIELDS)?;
+    let name = fields.get("name").and_then(|tree| reader.text(tree, "name"));
+    let variables_tree = reader.required(&fields, "variables");
+    let variables = variables_tree.and_then(|tree| {
+        let variables = variables(reader, tree)?;
+        Some(Spanned::new(variables, tree.span))
+    });
+    let structure_tree = reader.required(&fields, "structure");
+    let structure = structure_tree.and_then(|tree| {
+        let structure = structure(reader, tree)?;
+        Some(Spanned::new(structure, tree.span))
+    });
+    let leaves = match fields.get("leaves") {
+        Some(tree) => leaves(reader, tree),
+        None => LeavesSpec::default(),
+    };
+    let parameterizer =
+        spanned(fields.get("parameterizer"), |tree| parameterizer(reader, source, tree));
+    let sectors = spanned(fields.get("sectors"), |tree| sectors(reader, tree));
+    let groups = fields.get("groups").and_then(|tree| groups(reader, tree)).unwrap_or_default();
+    Some(Spec {
+        name: name.map_or_else(|| stem(&source.name), |name| name.value),
+        variables: variables?,
+        structure,
+        leaves,
+        parameterizer,
+        sectors,
+        groups,
+    })
+}
+
+fn spanned<'t, 'a, T: Default>(
+    tree: Option<&'t Tree<'a>>,
+    read: impl FnOnce(&'t Tree<'a>) -> Option<T>,
+) -> Spanned<T> {
+    let span = tree.map_or(Span::default(), |tree| tree.span);
+    Spanned::new(tree.and_then(read).unwrap_or_default(), span)
+}
+
+fn stem(name: &str) -> String {
+    let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    file.strip_suffix(".ron").unwrap_or(file).into()
+}
+
+fn variables(reader: &mut Reader, tree: &Tree<'_>) -> Option<Variables> {
+    let variant =
+        reader.variant(tree, "kind of variables", &["Binary", "Categorical", "Real", "Named"])?;
+    match variant.name {
+        "Binary" => count(reader, &variant).map(Variables::binary),
+        "Real" => count(reader, &variant).map(|n| Variables::uniform(VarKind::Real, n)),
+        "Categorical" => {
+            let fields = reader.fields_of(&variant, &["n", "states"])?;
+            let n = reader.required(&fields, "n");
+            let n = n.and_then(|tree| reader.whole(tree, "n", 1..=MOST_VARIABLES));
+            let states = reader.required(&fields, "states");
+            let states = states.and_then(|tree| reader.whole(tree, "states", 1..=MOST_STATES));
+            Some(Variables::uniform(VarKind::Categorical { states: states? }, n? as usize))
+        }
+        _ => named(reader, &variant),
+    }
+}
+
+fn count(reader: &mut Reader, variant: &Variant<'_, '_>) -> Option<usize> {
+    let tree = reader.only(variant, "n")?;
+    let what = format!("the number of {} variables", variant.name.to_lowercase());
+    reader.whole(tree, &what, 1..=MOST_VARIABLES).map(|n| n as usize)
+}
+
+/// `Named([(name: "age", kind: Categorical(5)), …])`.
+fn named(reader: &mut Reader, variant: &Variant<'_, '_>) -> Option<Variables> {
+    let tree = reader.only(variant, "variables")?;
+    let named = reader.each(tree, "the list of variables", named_variable)?;
+    if named.is_empty() {
+        reader.fault(Code::E0105, tree.span, "the circuit has no variables");
+        return None;
+    }
+    let mut first = std::collections::HashMap::with_capacity(named.len());
+    let mut distinct = Vec::with_capacity(named.len());
+    for (name, kind) in named {
+        match first.get(&name.value) {
+            None => {
+                first.insert(name.value.clone(), name.span);
+                distinct.push((name.value, kind));
+            }
+            Some(&place) => {
+                let message = format!("variable `{}` is defined twice", name.value);
+                let fault = Diagnostic::new(Code::E0116, message).at(name.span);
+                let fault = fault.label(Some(place), "first here");
+                reader.report(fault.help("rename one of them"));
+            }
+        }
+    }
+    Some(Variables::named(distinct))
+}
+
+fn named_variable(reader: &mut Reader, tree: &Tree<'_>) -> Option<(Spanned<String>, VarKind)> {
+    let fields = reader.fields(tree, "a variable", &["name", "kind"])?;
+    let name = reader.required(&fields, "name").and_then(|tree| reader.text(tree, "name"));
+    let kind = reader.required(&fields, "kind").and_then(|tree| kind(reader, tree));
+    Some((name?, kind?))
+}
+
+fn kind(reader: &mut Reader, tree: &Tree<'_>) -> Option<VarKind> {
+    let variant = reader.variant(tree, "kind of variable", &["Binary", "Categorical", "Real"])?;
+    if variant.name == "Categorical" {
+        let tree = reader.only(&variant, "states")?;
+        let states = reader.whole(tree, "the number of states", 1..=MOST_STATES)?;
+        return Some(VarKind::Categorical { states });
+    }
+    reader.alone(&variant);
+    Some(if variant.name == "Binary" { VarKind::BINARY } else { VarKind::Real })
+}
+
+/// The structures of the language that [`structure`] reads, and after them those it does not yet.
+const STRUCTURES: &[&str] =
+    &["RatSpn", "Graph", "Einet", "PoonDomingos", "QuadTree", "Hmm", "Hclt", "Vtree", "Import"];
+
+fn structure(reader: &mut Reader, tree: &Tree<'_>) -> Option<StructureSpec> {
+    let variant = reader.variant(tree, "structure", STRUCTURES)?;
+    match variant.name {
+        "RatSpn" => rat_spn(reader, &variant).map(StructureSpec::RatSpn),
+        "Graph" => graph(reader, &variant).map(StructureSpec::Graph),
+        name => {
+            let message = format!("the structure `{name}` is not supported yet");
+            let fault = Diagnostic::new(Code::E0117, message).at(tree.span);
+            reader.report(fault.help("supported are RatSpn(…) and Graph(…)"));
+            None
+        }
+    }
+}
+
+fn rat_spn(reader: &mut Reader, variant: &Variant<'_, '_>) -> Option<RatSpn> {
+    let fields = reader.fields_of(variant, &["units", "replicas", "seed", "permutations"])?;
+    let units = reader.required(&fields, "units");
+    let units = units.and_then(|tree| reader.whole(tree, "units", 1..=MOST_UNITS));
+    let replicas = reader.required(&fields, "replicas");
+    let replicas = replicas.and_then(|tree| reader.whole(tree, "replicas", 1..=MOST_REPLICAS));
+    let seed = match fields.get("seed") {
+        Some(tree) => reader.whole_u64(tree, "seed", 0..=u64::MAX),
+        None => Some(0),
+    };
+    let permutations = match fields.get("permutations") {
+        Some(tree) => {
+            let lists = reader.each(tree, "permutations", |reader, tree| {
+                let order = reader.each(tree, "a permutation", |reader, tree| {
+                    let var = reader.whole(tree, "a variable's number", 0..=u32::MAX)?;
+                    Some(Spanned::new(var, tree.span))
+                })?;
+                Some(Spanned::new(order, tree.span))
+            });
+            Some(lists.map(|lists| Spanned::new(lists, tree.span)))
+        }
+        None => None,
+    };
+    let permutations = match permutations {
+        Some(read) => Some(read?),
+        None => None,
+    };
+    Some(RatSpn { units: units?, replicas: replicas?, seed: seed?, permutations })
+}
+
+fn parameterizer(
+    reader: &mut Reader,
+    source: &Source,
+    tree: &Tree<'_>,
+) -> Option<ParameterizerSpec> {
+    let known = &["Direct", "WeightDecay", "Hyper", "Custom"];
+    let variant = reader.variant(tree, "parameterizer", known)?;
+    match variant.name {
+        "Direct" => {
+            reader.alone(&variant);
+            Some(ParameterizerSpec::Direct)
+        }
+        "WeightDecay" => {
+            let fields = reader.fields_of(&variant, &["lambda"])?;
+            let lambda = reader.required(&fields, "lambda")?;
+            Some(ParameterizerSpec::WeightDecay { lambda: decay(reader, lambda, "lambda")? })
+        }
+        "Hyper" => hyper(reader, &variant),
+        _ => custom(reader, source, &variant),
+    }
+}
+
+/// L2 regularisation.
+fn decay(reader: &mut Reader, tree: &Tree<'_>, what: &str) -> Option<f64> {
+    let fits = |number: f64| number >= 0.0 && number.is_finite();
+    reader.number(tree, what, "finite and at least 0", fits)
+}
+
+fn hyper(reader: &mut Reader, variant: &Variant<'_, '_>) -> Option<ParameterizerSpec> {
+    let fields = reader.fields_of(variant, &["embedding", "hidden"])?;
+    let embedding = reader.required(&fields, "embedding");
+    let embedding = embedding.and_then(|tree| reader.whole(tree, "embedding", 1..=MOST_HIDDEN));
+    let tree = reader.required(&fields, "hidden")?;
+    let hidden = reader.each(tree, "hidden", |reader, width| {
+        reader.whole(width, "the width of a hidden layer", 1..=MOST_HIDDEN)
+    })?;
+    if hidden.is_empty() || hidden.len() > MOST_HIDDEN as usize {
+        let message = format!("the network has {} hidden layers", grouped(hidden.len() as u64));
+        let fault = Diagnostic::new(Code::E0105, message).at(tree.span);
+        reader.report(fault.help("name the width of at least one: `hidden: [20, 20]`"));
+        return None;
+    }
+    Some(ParameterizerSpec::Hyper { embedding: embedding?, hidden })
+}
+
+fn custom(
+    reader: &mut Reader,
+    source: &Source,
+    variant: &Variant<'_, '_>,
+) -> Option<ParameterizerSpec> {
+    let fields = reader.fields_of(variant, &["name", "args"])?;
+    let name = reader.required(&fields, "name").and_then(|tree| reader.text(tree, "name"));
+    let args = match fields.get("args") {
+        Some(tree) => {
+            let text = &source.text[tree.span.start as usize..tree.span.end as usize];
+            match options().from_str(text) {
+                Ok(value) => Some(value),
+                Err(error) => {
+                    let message = format!("args cannot be passed on: {}", error.code);
+                    reader.fault(Code::E0104, tree.span, message);
+                    None
+                }
+            }
+        }
+        None => Some(ron::Value::Unit),
+    };
+    Some(ParameterizerSpec::Custom { name: name?.value, args: args? })
+}
+
+fn sectors(reader: &mut Reader, tree: &Tree<'_>) -> Option<SectorKind> {
+    let variant = reader.variant(tree, "way to cut sectors", &["PerLayer", "Slices"])?;
+    if variant.name == "PerLayer" {
+        reader.alone(&variant);
+        return Some(SectorKind::PerLayer);
+    }
+    let tree = reader.only(&variant, "length")?;
+    reader.whole(tree, "the length of a slice", 1..=u32::MAX).map(SectorKind::Slices)
+}
+
+/// `{"network": (lr: 3e-4, decay: 0.0)}`.
+fn groups(reader: &mut Reader, tree: &Tree<'_>) -> Option<Vec<(Spanned<String>, GroupOptions)>> {
+    let again = |name: &str| (Code::E0106, format!("groups has the tensor `{name}` twice"));
+    let entries = reader.map(tree, "groups", "a tensor's name", again)?;
+    let options = |reader: &mut Reader, tree: &Tree<'_>| {
+        let known = matches!(tree.shape, Shape::Word(_));
+        if known {
+            reader.wrong_type(tree, "a group", "written with named fields (`lr`, `decay`)");
+            return None;
+        }
+        let fields = reader.fields(tree, "a group", &["lr", "decay"])?;
+        let positive = |number: f64| number > 0.0 && number.is_finite();
+        let lr = fields.get("lr").map(|t| reader.number(t, "lr", "finite and above 0", positive));
+        let decay = fields.get("decay").map(|tree| decay(reader, tree, "decay"));
+        Some(GroupOptions { lr: lr.flatten(), decay: decay.flatten() })
+    };
+    Some(
+        entries
+            .into_iter()
+            .filter_map(|(name, tree)| Some((name, options(reader, tree)?)))
+            .collect(),
+    )
+}
