@@ -1,5 +1,6 @@
 //! The test suite: one binary, one module a concern.
 
+mod agreement;
 mod diagnostics;
 mod exact;
 mod max_product;

@@ -7,10 +7,10 @@
 use pulp::Simd;
 
 use super::forward::{Unit, alignment, formed_units, gather, multiply};
-use super::kernels::{indicators, product_backward};
+use super::kernels::{indicators, matrix, outer, product_backward};
 use super::tile::{Arenas, Scratch, span};
 use crate::plan::{INDICATORS, Input, LANES, NOWHERE, Op, Step, Value};
-use crate::simd::{After, Kernels, Matrix, Vector};
+use crate::simd::Matrix;
 
 /// Takes what the head finds to be the gradient by an output of a part.
 pub(super) trait Exports {
@@ -27,7 +27,6 @@ impl Exports for NoExports {
 
 /// Runs all steps back. The gradients by the program's outputs are in their places already; those by
 /// the coefficients are added to `d_coefficients`.
-#[inline(always)]
 pub(super) fn backward<S: Simd>(
     simd: S,
     unit: &Unit<'_>,
@@ -73,24 +72,17 @@ struct Back<'s, 'a, 'b, S> {
 
 impl<S: Simd> Back<'_, '_, '_, S> {
     /// Where the gradient by the step's output lies.
-    #[inline(always)]
     fn own(&self) -> std::ops::Range<usize> {
         span(self.value.gradient, self.value.units)
     }
-
-    #[inline(always)]
     fn inputs(&self) -> &'_ [Input] {
         self.unit.program.inputs(self.step)
     }
-
-    #[inline(always)]
     fn product_sum(&mut self) {
         self.form_product();
         self.through_weights();
         self.into_factors();
     }
-
-    #[inline(always)]
     fn product(&mut self) {
         self.form_product();
         let own = self.own();
@@ -99,7 +91,6 @@ impl<S: Simd> Back<'_, '_, '_, S> {
     }
 
     /// Forms the product again, with its scale; its inline factors stay in scratch.
-    #[inline(always)]
     fn form_product(&mut self) {
         let (mut exponents, mut bound) = ([0; LANES], [0.0; LANES]);
         let (unit, step) = (self.unit, self.step);
@@ -107,7 +98,6 @@ impl<S: Simd> Back<'_, '_, '_, S> {
     }
 
     /// From the gradient by the output of a sum to those by its weights and by what was formed.
-    #[inline(always)]
     fn through_weights(&mut self) {
         let (Op::Sum { weights } | Op::ProductSum { weights }) = self.step.op else { return };
         let (units, width) = (self.value.units as usize, formed_units(self.unit, self.step));
@@ -116,13 +106,12 @@ impl<S: Simd> Back<'_, '_, '_, S> {
         let d_weights = &mut self.d_coefficients[weights as usize..][..units * width];
         outer(self.simd, gradient, formed, self.scratch.sums, d_weights);
         let table = self.unit.table(weights, units * width);
-        let matrix = Matrix::row_major(table, units, width).transposed();
+        let transposed = Matrix::row_major(table, units, width).transposed();
         let d_formed = &mut self.scratch.d_formed[..width * LANES];
-        Vector(self.simd).matrix_times_lanes(matrix, &[], gradient, d_formed, After::Store);
+        matrix(self.simd, transposed, gradient, d_formed);
     }
 
     /// From the gradient by a product to those by its factors.
-    #[inline(always)]
     fn into_factors(&mut self) {
         let unit = self.unit;
         let inputs = unit.program.inputs(self.step);
@@ -138,23 +127,16 @@ impl<S: Simd> Back<'_, '_, '_, S> {
             false => &self.arenas.values[span(b.rows, b.units)],
         };
         let d = &d_formed[..len];
-        let factors = (factor_a, factor_b);
-        // Each gradient has one place: scratch if inline, its arena if stored, none if not wanted.
-        let d_a = if wanted_inline(a) { &mut d_left[..len] } else { &mut [][..] };
-        let d_b = if wanted_inline(b) { &mut d_right[..len] } else { &mut [][..] };
-        if !d_a.is_empty() || !d_b.is_empty() {
-            product_backward(self.simd, factors, d, scale, d_a, false, d_b, false);
-        }
-        for (index, input, value) in [(0, &inputs[0], a), (1, &inputs[1], b)] {
-            if value.gradient == NOWHERE {
-                continue;
-            }
-            let target = &mut self.arenas.gradients[span(value.gradient, value.units)];
-            let add = !input.first;
-            let none = &mut [][..];
-            match index {
-                0 => product_backward(self.simd, factors, d, scale, target, add, none, false),
-                _ => product_backward(self.simd, factors, d, scale, none, false, target, add),
+        for (input, value, other, inline) in [
+            (&inputs[0], a, factor_b, &mut d_left[..len]),
+            (&inputs[1], b, factor_a, &mut d_right[..len]),
+        ] {
+            // Scratch if the factor is inline, its place if it is stored, none if it does not learn.
+            if wanted_inline(value) {
+                product_backward(self.simd, other, d, scale, inline, false);
+            } else if value.gradient != NOWHERE {
+                let target = &mut self.arenas.gradients[span(value.gradient, value.units)];
+                product_backward(self.simd, other, d, scale, target, !input.first);
             }
         }
         if wanted_inline(a) {
@@ -273,7 +255,6 @@ impl<S: Simd> Back<'_, '_, '_, S> {
     }
 
     /// From the gradient by an inline look-up, in scratch, to that by its table.
-    #[inline(always)]
     fn lookup(&mut self, value: &Value, side: Side) {
         let step = &self.unit.program.steps[value.step as usize];
         let Scratch { d_left, d_right, indicators, sums, .. } = &mut *self.scratch;
@@ -345,8 +326,6 @@ enum Side {
     Left,
     Right,
 }
-
-#[inline(always)]
 fn wanted_inline(value: &Value) -> bool {
     value.is_inline() && value.learns
 }
@@ -359,21 +338,7 @@ fn deliver(gradient: &[f32], target: &mut [f32], first: bool) {
     }
 }
 
-/// Adds `left` · `right`ᵀ, summed over the lanes, to `out` [rows of left][rows of right].
-#[inline(always)]
-fn outer<S: Simd>(simd: S, left: &[f32], right: &[f32], sums: &mut [f32], out: &mut [f32]) {
-    const ROWS: usize = 4;
-    let cols = right.len() / LANES;
-    for (left, out) in left.chunks(ROWS * LANES).zip(out.chunks_mut(ROWS * cols)) {
-        let sums = &mut sums[..out.len() * crate::simd::PARTIAL];
-        sums.fill(0.0);
-        Vector(simd).add_outer(left, right, sums);
-        Vector(simd).add_sums(sums, out);
-    }
-}
-
 /// Adds the gradient by a table, given that by its look-up.
-#[inline(always)]
 fn into_table<S: Simd>(
     simd: S,
     unit: &Unit<'_>,

@@ -6,10 +6,12 @@
 
 use pulp::Simd;
 
-use super::kernels::{LOSS, guarded_product, indicators, lookup_binary, product};
+use super::kernels::{
+    LOSS, add_exponents, guarded_product, indicators, lookup_binary, matrix, product,
+};
 use super::tile::{Arenas, Scratch, exponent_span, span};
 use crate::plan::{Column, INDICATORS, Input, LANES, NOWHERE, Op, Program, Step, Value};
-use crate::simd::{After, Kernels, Matrix, Vector};
+use crate::simd::Matrix;
 
 /// A part as it is run: its program, its numbers and the rows it reads.
 #[derive(Clone, Copy)]
@@ -28,7 +30,6 @@ pub(super) struct Unit<'a> {
 
 impl<'a> Unit<'a> {
     /// The lane row of a column; `fixed` is filled where the column is one value.
-    #[inline(always)]
     pub(super) fn column<'b>(&'b self, column: u32, fixed: &'b mut [f32; LANES]) -> &'b [f32] {
         match self.columns[column as usize] {
             Column::Variable(var) => &self.data[span(var.0, 1)],
@@ -64,7 +65,6 @@ impl Imports for NoImports {
 }
 
 /// Runs all steps.
-#[inline(always)]
 pub(super) fn forward<S: Simd>(
     simd: S,
     unit: &Unit<'_>,
@@ -87,7 +87,6 @@ pub(super) fn forward<S: Simd>(
 }
 
 /// The step of which a RAT-SPN consists, certified.
-#[inline(always)]
 fn product_sum<S: Simd>(
     simd: S,
     unit: &Unit<'_>,
@@ -107,17 +106,16 @@ fn product_sum<S: Simd>(
         let right = operand(simd, unit, b, arenas.values, scratch.right, scratch.indicators);
         product(simd, left, right, formed, scratch.scale, &mut shift);
     }
-    add_exponents(simd, &mut shift, arenas.exponents, a);
-    add_exponents(simd, &mut shift, arenas.exponents, b);
+    add_exponents(&mut shift, arenas.exponents, a);
+    add_exponents(&mut shift, arenas.exponents, b);
     arenas.exponents[exponent_span(value)].copy_from_slice(&shift);
     let units = value.units as usize;
-    let matrix = Matrix::row_major(unit.table(weights, units * width), units, width);
+    let table = Matrix::row_major(unit.table(weights, units * width), units, width);
     let out = &mut arenas.values[span(value.rows, value.units)];
-    Vector(simd).matrix_times_lanes(matrix, &[], formed, out, After::Store);
+    matrix(simd, table, formed, out);
 }
 
 /// The units of an input: from its arena, or made in `inline`.
-#[inline(always)]
 pub(super) fn operand<'a, S: Simd>(
     simd: S,
     unit: &Unit<'_>,
@@ -133,21 +131,7 @@ pub(super) fn operand<'a, S: Simd>(
     lookup(simd, unit, &unit.program.steps[value.step as usize], states, out);
     out
 }
-
-#[inline(always)]
-fn add_exponents<S: Simd>(simd: S, sum: &mut [i32; LANES], exponents: &[i32], value: &Value) {
-    if value.exponent == NOWHERE {
-        return;
-    }
-    let more = S::as_simd_i32s(&exponents[exponent_span(value)]).0;
-    for (sum, &more) in S::as_mut_simd_i32s(sum).0.iter_mut().zip(more) {
-        let total = simd.add_u32s(simd.transmute_u32s_i32s(*sum), simd.transmute_u32s_i32s(more));
-        *sum = simd.transmute_i32s_u32s(total);
-    }
-}
-
 /// A look-up in a table [units, states].
-#[inline(always)]
 fn lookup<S: Simd>(
     simd: S,
     unit: &Unit<'_>,
@@ -166,8 +150,8 @@ fn lookup<S: Simd>(
     }
     if states <= INDICATORS {
         indicators(simd, column, states, states_scratch);
-        let matrix = Matrix::row_major(table, units, states);
-        Vector(simd).matrix_times_lanes(matrix, &[], states_scratch, out, After::Store);
+        let table = Matrix::row_major(table, units, states);
+        matrix(simd, table, &states_scratch[..states * LANES], out);
     } else {
         for (row, out) in table.chunks_exact(states).zip(out.chunks_exact_mut(LANES)) {
             for (out, &x) in out.iter_mut().zip(column) {
@@ -183,7 +167,6 @@ fn lookup<S: Simd>(
 }
 
 /// Every step but the certified product and sum.
-#[inline(always)]
 fn other<S: Simd>(
     simd: S,
     unit: &Unit<'_>,
@@ -243,7 +226,6 @@ fn other<S: Simd>(
 }
 
 /// Takes what was formed to the step's output.
-#[inline(always)]
 fn finish<S: Simd>(
     simd: S,
     unit: &Unit<'_>,
@@ -259,9 +241,9 @@ fn finish<S: Simd>(
         Op::Product | Op::Kronecker => out.copy_from_slice(&scratch.formed[..units * LANES]),
         Op::Sum { weights } | Op::ProductSum { weights } => {
             let width = formed_units(unit, step);
-            let matrix = Matrix::row_major(unit.table(weights, units * width), units, width);
+            let table = Matrix::row_major(unit.table(weights, units * width), units, width);
             let formed = &scratch.formed[..width * LANES];
-            Vector(simd).matrix_times_lanes(matrix, &[], formed, out, After::Store);
+            matrix(simd, table, formed, out);
         }
         Op::Mix { weights } => {
             mix(unit.table(weights, units * inputs.len()), inputs.len(), scratch.formed, out);
@@ -293,7 +275,6 @@ fn mix(weights: &[f32], inputs: usize, formed: &[f32], out: &mut [f32]) {
 }
 
 /// Forms the product of two inputs in scratch, elementwise or of all pairs, its top in [1, 2).
-#[inline(always)]
 pub(super) fn multiply<S: Simd>(
     simd: S,
     unit: &Unit<'_>,
@@ -325,8 +306,8 @@ pub(super) fn multiply<S: Simd>(
             guarded_product(simd, factors, bounds, formed, scratch.scale, exponents, bound);
         }
     }
-    add_exponents(simd, exponents, arenas.exponents, a);
-    add_exponents(simd, exponents, arenas.exponents, b);
+    add_exponents(exponents, arenas.exponents, a);
+    add_exponents(exponents, arenas.exponents, b);
 }
 
 /// All pairs, the left unit varying fastest, scaled like a product. Both factors are first brought to
@@ -379,7 +360,6 @@ fn pairs(
 
 /// Concatenates the inputs of a sum in scratch, brought to one exponent a lane: the top of all lies
 /// in [1, 2) where there are several. The factor of each input is not kept: [`alignment`] gives it.
-#[inline(always)]
 pub(super) fn gather<S: Simd>(
     simd: S,
     unit: &Unit<'_>,

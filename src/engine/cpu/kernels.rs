@@ -2,34 +2,95 @@
 //!
 //! A value's k units are k lane rows; its *top* is the largest unit of a lane. Products bring their
 //! top to [1, 2) by a power of two, which is exact: the top's exponent bits, negated.
+//!
+//! Each kernel is a function of its own, compiled once for each instruction set: the passes that call
+//! them are large, and would take minutes to compile if all of this were inlined into them.
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
-use crate::plan::LANES;
+use super::tile::exponent_span;
+use crate::plan::{LANES, NOWHERE, Value};
+use crate::simd::{After, Kernels, Matrix, PARTIAL, Vector};
 
 /// Bits of the exponent of an `f32`.
 const EXPONENT: u32 = 0x7f80_0000;
 /// Those of 2^127: what the exponent bits of x are taken from to give 2^−⌊log₂ x⌋.
 const MIRROR: u32 = 0x7f00_0000;
 
-/// 2^−⌊log₂ top⌋ of each lane.
-#[inline(always)]
-fn mirror<S: Simd>(simd: S, top: S::f32s) -> S::f32s {
-    let bits = simd.and_u32s(simd.transmute_u32s_f32s(top), simd.splat_u32s(EXPONENT));
-    simd.transmute_f32s_u32s(simd.sub_u32s(simd.splat_u32s(MIRROR), bits))
+/// A kernel: arguments of `$run`, which is inlined into a function compiled for the instruction set.
+macro_rules! kernel {
+    (
+        $(#[$doc:meta])*
+        $name:ident / $task:ident<$life:lifetime> ($($arg:ident: $type:ty),* $(,)?) $run:ident
+    ) => {
+        struct $task<$life> { $($arg: $type),* }
+
+        impl<$life> WithSimd for $task<$life> {
+            type Output = ();
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) {
+                let $task { $($arg),* } = self;
+                $run(simd, $($arg),*);
+            }
+        }
+
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        pub(super) fn $name<$life, S: Simd>(simd: S, $($arg: $type),*) {
+            simd.vectorize($task { $($arg),* });
+        }
+    };
 }
 
-/// ⌊log₂ top⌋ of each lane; −127 of zero.
+kernel!(
+    /// out = matrix · input for each lane; `input` is [cols][LANES], `out` [rows][LANES].
+    matrix / MatrixTask<'a>(entries: Matrix<'a, f32>, input: &'a [f32], out: &'a mut [f32])
+    run_matrix
+);
+
 #[inline(always)]
-fn log2<S: Simd>(simd: S, top: S::f32s) -> S::u32s {
-    let bits = simd.transmute_u32s_f32s(top);
-    simd.sub_u32s(simd.wrapping_dyn_shr_u32s(bits, simd.splat_u32s(23)), simd.splat_u32s(127))
+fn run_matrix<S: Simd>(simd: S, entries: Matrix<'_, f32>, input: &[f32], out: &mut [f32]) {
+    Vector(simd).matrix_times_lanes(entries, &[], input, out, After::Store);
 }
 
-/// out = a · b elementwise, scaled so that each lane's top lies in [1, 2). Writes the scale, and to
-/// `exponents`, if not empty, what the scaling adds to the exponents of a and b.
+kernel!(
+    /// Adds `left` · `right`ᵀ, summed over the lanes, to `out` [rows of left][rows of right].
+    outer / OuterTask<'a>(
+        left: &'a [f32],
+        right: &'a [f32],
+        sums: &'a mut [f32],
+        out: &'a mut [f32],
+    )
+    run_outer
+);
+
 #[inline(always)]
-pub(super) fn product<S: Simd>(
+fn run_outer<S: Simd>(simd: S, left: &[f32], right: &[f32], sums: &mut [f32], out: &mut [f32]) {
+    const ROWS: usize = 4;
+    let cols = right.len() / LANES;
+    for (left, out) in left.chunks(ROWS * LANES).zip(out.chunks_mut(ROWS * cols)) {
+        let sums = &mut sums[..out.len() * PARTIAL];
+        sums.fill(0.0);
+        Vector(simd).add_outer(left, right, sums);
+        Vector(simd).add_sums(sums, out);
+    }
+}
+
+kernel!(
+    /// out = a · b elementwise, scaled so that each lane's top lies in [1, 2). Writes the scale, and
+    /// what the scaling adds to the exponents of a and b.
+    product / ProductTask<'a>(
+        a: &'a [f32],
+        b: &'a [f32],
+        out: &'a mut [f32],
+        scale: &'a mut [f32],
+        exponents: &'a mut [i32],
+    )
+    run_product
+);
+
+#[inline(always)]
+fn run_product<S: Simd>(
     simd: S,
     a: &[f32],
     b: &[f32],
@@ -42,6 +103,7 @@ pub(super) fn product<S: Simd>(
     let out = S::as_mut_simd_f32s(out).0;
     let scale = S::as_mut_simd_f32s(scale).0;
     let exponents = S::as_mut_simd_i32s(exponents).0;
+    let (a, b) = (&a[..out.len()], &b[..out.len()]);
     for lane in 0..width {
         let mut top = simd.splat_f32s(0.0);
         let mut at = lane;
@@ -51,11 +113,12 @@ pub(super) fn product<S: Simd>(
             top = simd.max_f32s(top, product);
             at += width;
         }
-        let down = mirror(simd, top);
+        let bits = simd.transmute_u32s_f32s(top);
+        let power = simd.and_u32s(bits, simd.splat_u32s(EXPONENT));
+        let down = simd.transmute_f32s_u32s(simd.sub_u32s(simd.splat_u32s(MIRROR), power));
+        let biased = simd.wrapping_dyn_shr_u32s(bits, simd.splat_u32s(23));
+        exponents[lane] = simd.transmute_i32s_u32s(simd.sub_u32s(biased, simd.splat_u32s(127)));
         scale[lane] = down;
-        if !exponents.is_empty() {
-            exponents[lane] = simd.transmute_i32s_u32s(log2(simd, top));
-        }
         let mut at = lane;
         while at < out.len() {
             out[at] = simd.mul_f32s(out[at], down);
@@ -64,46 +127,53 @@ pub(super) fn product<S: Simd>(
     }
 }
 
-/// Gradients through [`product`], `d` by its output: d · scale · b by a, d · scale · a by b. Empty
-/// outputs are not wanted; others are written, or added to.
+kernel!(
+    /// The gradient through [`product`] by one factor: d · scale · other, written, or added to.
+    product_backward / ProductBackTask<'a>(
+        other: &'a [f32],
+        d: &'a [f32],
+        scale: &'a [f32],
+        out: &'a mut [f32],
+        add: bool,
+    )
+    run_product_backward
+);
+
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-pub(super) fn product_backward<S: Simd>(
+fn run_product_backward<S: Simd>(
     simd: S,
-    (a, b): (&[f32], &[f32]),
+    other: &[f32],
     d: &[f32],
     scale: &[f32],
-    d_a: &mut [f32],
-    add_a: bool,
-    d_b: &mut [f32],
-    add_b: bool,
+    out: &mut [f32],
+    add: bool,
 ) {
     let width = LANES / S::F32_LANES;
-    let (a, b) = (S::as_simd_f32s(a).0, S::as_simd_f32s(b).0);
-    let (d, scale) = (S::as_simd_f32s(d).0, S::as_simd_f32s(scale).0);
-    let (d_a, d_b) = (S::as_mut_simd_f32s(d_a).0, S::as_mut_simd_f32s(d_b).0);
-    let mut first = 0;
-    while first < d.len() {
+    let (other, d) = (S::as_simd_f32s(other).0, S::as_simd_f32s(d).0);
+    let (scale, out) = (S::as_simd_f32s(scale).0, S::as_mut_simd_f32s(out).0);
+    let rows = other.chunks_exact(width).zip(d.chunks_exact(width));
+    for (out, (other, d)) in out.chunks_exact_mut(width).zip(rows) {
         for lane in 0..width {
-            let at = first + lane;
-            let scaled = simd.mul_f32s(d[at], scale[lane]);
-            if !d_a.is_empty() {
-                let new = simd.mul_f32s(scaled, b[at]);
-                d_a[at] = if add_a { simd.add_f32s(d_a[at], new) } else { new };
-            }
-            if !d_b.is_empty() {
-                let new = simd.mul_f32s(scaled, a[at]);
-                d_b[at] = if add_b { simd.add_f32s(d_b[at], new) } else { new };
-            }
+            let new = simd.mul_f32s(simd.mul_f32s(d[lane], scale[lane]), other[lane]);
+            out[lane] = if add { simd.add_f32s(out[lane], new) } else { new };
         }
-        first += width;
     }
 }
 
-/// A table of two states a unit: row j is `table[2j + 1]` where the column is one, `table[2j]` where
-/// it is zero, and one where it is missing.
+kernel!(
+    /// A table of two states a unit: row j is `table[2j + 1]` where the column is one, `table[2j]`
+    /// where it is zero, and, if some are missing, one where it is.
+    lookup_binary / BinaryTask<'a>(
+        table: &'a [f32],
+        column: &'a [f32],
+        missing: bool,
+        out: &'a mut [f32],
+    )
+    run_lookup_binary
+);
+
 #[inline(always)]
-pub(super) fn lookup_binary<S: Simd>(
+fn run_lookup_binary<S: Simd>(
     simd: S,
     table: &[f32],
     column: &[f32],
@@ -114,7 +184,8 @@ pub(super) fn lookup_binary<S: Simd>(
     let column = S::as_simd_f32s(column).0;
     let out = S::as_mut_simd_f32s(out).0;
     let one = simd.splat_f32s(1.0);
-    for (lane, &x) in column.iter().enumerate() {
+    for lane in 0..width {
+        let x = column[lane];
         let is_one = simd.equal_f32s(x, one);
         let is_known = simd.equal_f32s(x, x);
         for (unit, states) in table.chunks_exact(2).enumerate() {
@@ -126,19 +197,32 @@ pub(super) fn lookup_binary<S: Simd>(
     }
 }
 
-/// Lane rows, one a state: one where the column is in it, else zero.
+kernel!(
+    /// Lane rows, one a state: one where the column is in it, else zero.
+    indicators / IndicatorsTask<'a>(column: &'a [f32], states: usize, out: &'a mut [f32])
+    run_indicators
+);
+
 #[inline(always)]
-pub(super) fn indicators<S: Simd>(simd: S, column: &[f32], states: usize, out: &mut [f32]) {
+fn run_indicators<S: Simd>(simd: S, column: &[f32], states: usize, out: &mut [f32]) {
     let width = LANES / S::F32_LANES;
     let column = S::as_simd_f32s(column).0;
     let out = S::as_mut_simd_f32s(out).0;
     let (one, zero) = (simd.splat_f32s(1.0), simd.splat_f32s(0.0));
     for state in 0..states {
         let state_value = simd.splat_f32s(state as f32);
-        for (lane, &x) in column.iter().enumerate() {
-            let hit = simd.equal_f32s(x, state_value);
+        for lane in 0..width {
+            let hit = simd.equal_f32s(column[lane], state_value);
             out[state * width + lane] = simd.select_f32s(hit, one, zero);
         }
+    }
+}
+
+/// Adds the exponents of a value, if it has any.
+pub(super) fn add_exponents(sum: &mut [i32; LANES], exponents: &[i32], value: &Value) {
+    if value.exponent != NOWHERE {
+        let more = &exponents[exponent_span(value)];
+        sum.iter_mut().zip(more).for_each(|(sum, &more)| *sum += more);
     }
 }
 
@@ -147,8 +231,6 @@ pub(super) const LOSS: f32 = 1.0 / ((1u128 << 100) as f32);
 
 /// [`product`], with what may be lost accounted for. `bounds` of a and b are what each of their units
 /// may lack; returned in `bound` is the same of the output. Empty bounds are zero.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
 pub(super) fn guarded_product<S: Simd>(
     simd: S,
     (a, b): (&[f32], &[f32]),
@@ -159,17 +241,10 @@ pub(super) fn guarded_product<S: Simd>(
     bound: &mut [f32],
 ) {
     product(simd, a, b, out, scale, exponents);
-    let mut tops = [[0.0f32; LANES]; 2];
-    for (top, value) in tops.iter_mut().zip([a, b]) {
-        for row in value.chunks_exact(LANES) {
-            for (top, &unit) in top.iter_mut().zip(row) {
-                *top = top.max(unit);
-            }
-        }
-    }
-    let of = |bounds: &[f32], lane: usize| bounds.get(lane).copied().unwrap_or(0.0);
+    let tops = [tops_of(a), tops_of(b)];
     for lane in 0..LANES {
-        let (bound_a, bound_b) = (of(bound_a, lane), of(bound_b, lane));
+        let of = |bounds: &[f32]| bounds.get(lane).copied().unwrap_or(0.0);
+        let (bound_a, bound_b) = (of(bound_a), of(bound_b));
         let inherited = bound_a * tops[1][lane] + bound_b * tops[0][lane] + bound_a * bound_b;
         bound[lane] = inherited * scale[lane];
     }
@@ -184,6 +259,14 @@ pub(super) fn guarded_product<S: Simd>(
             }
         }
     }
+}
+
+fn tops_of(rows: &[f32]) -> [f32; LANES] {
+    let mut tops = [0.0f32; LANES];
+    for row in rows.chunks_exact(LANES) {
+        tops.iter_mut().zip(row).for_each(|(top, &unit)| *top = top.max(unit));
+    }
+    tops
 }
 
 /// The scale of a top that is zero, or no normal number.

@@ -59,8 +59,6 @@ pub(super) struct PartForward<'a> {
 
 impl WithSimd for PartForward<'_> {
     type Output = ();
-
-    #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let PartForward { batch, part, coefficients, certified, shard, workspace } = self;
         let program = batch.plan.program(part);
@@ -108,8 +106,6 @@ pub(super) struct PartBack<'a> {
 
 impl WithSimd for PartBack<'_> {
     type Output = ();
-
-    #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let PartBack { batch, part, number, coefficients, certified, shard, head, workspace } =
             self;
@@ -153,8 +149,6 @@ const DOUBT: f32 = 1.0 / (1 << 20) as f32;
 
 impl WithSimd for HeadPass<'_> {
     type Output = ();
-
-    #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let HeadPass { batch, coefficients, certified, parts, number, shard, workspace, .. } = self;
         let head = batch.plan.head();

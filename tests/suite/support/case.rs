@@ -45,15 +45,7 @@ impl Case {
         let name = format!("seed {seed}, {}, {:?}", parameterizer.name(), table.kind);
         let parameters = bind(&circuit, table, parameterizer)
             .unwrap_or_else(|faults| panic!("{name}: {faults:?}"));
-        let mut flat: Vec<f64> = parameters.initial(&circuit, seed, None);
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        for (id, spec) in parameters.tensors().iter() {
-            // Leaves keep within a few standard deviations of zero.
-            let spread = if spec.group() == "leaf" { 0.3 } else { 1.5 };
-            for value in &mut flat[parameters.tensors().range(id)] {
-                *value += spread * standard_normal(&mut rng);
-            }
-        }
+        let flat = spread(&circuit, &parameters, seed);
         Case { name, circuit, parameters, flat }
     }
 
@@ -61,6 +53,20 @@ impl Case {
     pub fn values(&self) -> Values<f64> {
         self.parameters.values(&self.circuit, &self.flat)
     }
+}
+
+/// Parameters as they begin, then spread out, so that weights are far from uniform.
+pub fn spread(circuit: &ValidCircuit, parameters: &Parameters, seed: u64) -> Vec<f64> {
+    let mut flat: Vec<f64> = parameters.initial(circuit, seed, None);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    for (id, spec) in parameters.tensors().iter() {
+        // Leaves keep within a few standard deviations of zero.
+        let spread = if spec.group() == "leaf" { 0.3 } else { 1.5 };
+        for value in &mut flat[parameters.tensors().range(id)] {
+            *value += spread * standard_normal(&mut rng);
+        }
+    }
+    flat
 }
 
 /// The parameterizers that every property is tested with.

@@ -1,0 +1,179 @@
+//! The CPU engine against the oracle: every parameterizer and kind of sectors, rewritten or not,
+//! scheduled wide or deep, on random circuits of every kind of variable.
+
+use std::sync::Arc;
+
+use pcc::circuit::{Circuit, SourceMap, Values};
+use pcc::compile::{Compiled, Options, compile};
+use pcc::data::Dataset;
+use pcc::engine::cpu::CpuExecutable;
+use pcc::engine::{Executable, Tally, reference};
+use pcc::plan::{self, Purpose, Schedule, plan};
+use pcc::sample::sample_rows;
+use pcc::sector::SectorKind;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::support::case::{parameterizers, spread};
+use crate::support::random_circuits::{Kinds, circuit};
+
+/// DESIGN: |Δ log p| ≤ 1e-5 · max(1, |log p|), and a gradient tensor at a time ‖Δ‖∞ ≤ 1e-5 · ‖g‖∞,
+/// for f32 engines.
+const TOLERANCE: f64 = 1e-5;
+
+/// log p of each row and the gradient of their sum, by the oracle.
+pub fn by_reference(compiled: &Compiled, flat: &[f64], data: &Dataset) -> (Vec<f64>, Vec<f64>) {
+    let circuit = &compiled.written;
+    let values = compiled.parameters.values(circuit, flat);
+    let mut d_values = Values::zeros(circuit);
+    let mut log_p = Vec::new();
+    for row in 0..data.rows() {
+        let row: Vec<Option<f32>> =
+            circuit.variables().ids().map(|var| data.value(row, var)).collect();
+        let forward = reference::forward(circuit, &values, &row);
+        log_p.push(forward.log_likelihood());
+        reference::backward(circuit, &values, &forward, &row, 1.0, &mut d_values);
+    }
+    (log_p, compiled.parameters.gradient(circuit, flat, &values, &d_values))
+}
+
+/// The same by the CPU engine, under a schedule.
+pub fn by_cpu(
+    compiled: &Arc<Compiled>,
+    flat: &[f32],
+    data: &Dataset,
+    schedule: Schedule,
+    threads: usize,
+) -> (Vec<f64>, Vec<f32>, Tally) {
+    let rows: Vec<u32> = (0..data.rows() as u32).collect();
+    let run = |purpose, batch| {
+        let options = plan::Options { purpose, schedule, batch };
+        let plan = plan(&compiled.circuit, &compiled.parameters, &options);
+        CpuExecutable::new(compiled.clone(), plan, threads).unwrap()
+    };
+    let mut log_p = vec![f64::NAN; rows.len()];
+    let mut gradient = vec![f32::NAN; flat.len()];
+    let mut train = run(Purpose::Train, data.rows() as u32);
+    let tally = train.gradient(flat, data, &rows, &mut log_p, &mut gradient);
+    // A small batch, so that the rows take several.
+    let mut evaluate = run(Purpose::Evaluate, 70);
+    let mut again = vec![f64::NAN; rows.len()];
+    evaluate.load(flat);
+    evaluate.log_likelihood(data, &rows, &mut again);
+    for (row, (a, b)) in log_p.iter().zip(&again).enumerate() {
+        let close = a == b || (a - b).abs() <= TOLERANCE * a.abs().max(1.0);
+        assert!(close, "row {row}: {a} in training, {b} in evaluation");
+    }
+    (log_p, gradient, tally)
+}
+
+/// Asserts that two answers agree within the bounds of an f32 engine.
+pub fn assert_agree(
+    name: &str,
+    compiled: &Compiled,
+    (log_p, gradient): &(Vec<f64>, Vec<f64>),
+    (cpu_log_p, cpu_gradient): (&[f64], &[f32]),
+) {
+    assert_eq!(log_p.len(), cpu_log_p.len(), "{name}");
+    for (row, (&expected, &found)) in log_p.iter().zip(cpu_log_p).enumerate() {
+        let close =
+            expected == found || (expected - found).abs() <= TOLERANCE * expected.abs().max(1.0);
+        assert!(close, "{name}, row {row}: log p = {expected}, the engine has {found}");
+    }
+    let tensors = compiled.parameters.tensors();
+    for (id, spec) in tensors.iter() {
+        let range = tensors.range(id);
+        let largest = gradient[range.clone()].iter().fold(0.0f64, |top, g| top.max(g.abs()));
+        for at in range {
+            let (expected, found) = (gradient[at], f64::from(cpu_gradient[at]));
+            let close = (expected - found).abs() <= TOLERANCE * largest.max(1e-30);
+            assert!(
+                close,
+                "{name}, {}: gradient {expected}, the engine has {found}, largest {largest}",
+                spec.name
+            );
+        }
+    }
+}
+
+/// Random rows of a circuit: drawn from it, then some entries made missing.
+fn rows_of(compiled: &Compiled, flat: &[f64], count: usize, seed: u64) -> Dataset {
+    let circuit = &compiled.written;
+    let values = compiled.parameters.values(circuit, flat);
+    let width = circuit.variables().len();
+    let drawn = sample_rows(circuit, &values, &vec![None; width], count, seed).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let missing_share = if seed.is_multiple_of(3) { 0.3 } else { 0.0 };
+    let rows = drawn.chunks(width).map(|row| {
+        row.iter().map(|&x| (!rng.random_bool(missing_share)).then_some(x)).collect::<Vec<_>>()
+    });
+    Dataset::from_rows(circuit.variables(), rows.collect::<Vec<_>>()).unwrap()
+}
+
+/// What the grid went through.
+#[derive(Default)]
+struct Seen {
+    ops: std::collections::BTreeSet<&'static str>,
+    tally: Tally,
+    rewritten: usize,
+}
+
+fn check_circuit(circuit: Circuit, seed: u64, seen: &mut Seen) {
+    const SECTORS: [SectorKind; 2] = [SectorKind::PerLayer, SectorKind::Slices(1)];
+    let parameterizers = parameterizers();
+    let parameterizer = &*parameterizers[seed as usize % parameterizers.len()];
+    for no_rewrite in [false, true] {
+        let sectors = SECTORS[seed as usize / 3 % 2];
+        let options = Options { sectors, no_rewrite, ..Options::default() };
+        let compiled =
+            compile(circuit.clone(), &SourceMap::default(), parameterizer, &options).unwrap();
+        let compiled = Arc::new(compiled);
+        seen.rewritten += usize::from(compiled.rewriting.as_ref().is_some_and(|r| !r.unchanged));
+        let flat = spread(&compiled.written, &compiled.parameters, seed);
+        // Both sides see the numbers that f32 can hold.
+        let single: Vec<f32> = flat.iter().map(|&value| value as f32).collect();
+        let flat: Vec<f64> = single.iter().map(|&value| value.into()).collect();
+        let data = rows_of(&compiled, &flat, 150, seed);
+        let expected = by_reference(&compiled, &flat, &data);
+        for schedule in [Schedule::Wide, Schedule::Deep] {
+            let name = format!(
+                "seed {seed}, {}, rewrite {}, {schedule:?}",
+                parameterizer.name(),
+                !no_rewrite
+            );
+            let (log_p, gradient, tally) = by_cpu(&compiled, &single, &data, schedule, 2);
+            assert_agree(&name, &compiled, &expected, (&log_p, &gradient));
+            seen.tally += tally;
+            let options = plan::Options { purpose: Purpose::Train, schedule, batch: 64 };
+            let plan = plan(&compiled.circuit, &compiled.parameters, &options);
+            let steps = plan.programs.iter().flat_map(|program| &program.steps);
+            seen.ops.extend(steps.map(|step| step.op.name()));
+        }
+    }
+}
+
+#[test]
+fn the_cpu_engine_agrees_with_the_oracle_on_random_circuits() {
+    let mut seen = Seen::default();
+    for seed in 0..200 {
+        let kinds = [Kinds::Binary, Kinds::Discrete, Kinds::Mixed, Kinds::Binary, Kinds::Real];
+        check_circuit(circuit(seed, kinds[seed as usize % kinds.len()]), seed, &mut seen);
+    }
+    let ops = [
+        "add-logs",
+        "exponentiate",
+        "gaussian",
+        "import",
+        "kronecker",
+        "lookup",
+        "mix",
+        "product",
+        "product+sum",
+        "sum",
+    ];
+    for op in ops {
+        assert!(seen.ops.contains(op), "no plan had a step {op}; they had {:?}", seen.ops);
+    }
+    assert!(seen.rewritten > 0, "no circuit was rewritten");
+    assert!(seen.tally.in_logs > 0, "no row went through the log domain");
+}
