@@ -175,8 +175,8 @@ impl<'a> Check<'a> {
         self.each_node();
         self.each_weights();
         let acyclic = self.cycles();
-        self.unreachable();
         let order = self.order();
+        self.unreachable(&order);
         let (scopes, scope_of) = self.scopes(&order);
         acyclic.then_some((order, scopes, scope_of))
     }

@@ -66,6 +66,9 @@ pub enum StructureSpec {
     Graph(Graph),
 }
 
+/// A variable order as written: numbers of variables, in a list.
+pub type Permutation = Spanned<Vec<Spanned<u32>>>;
+
 /// A RAT-SPN: `replicas` random binary trees over all variables, mixed at the root.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RatSpn {
@@ -76,7 +79,7 @@ pub struct RatSpn {
     /// Seed of the variable orders.
     pub seed: u64,
     /// The variable order of each replica, in place of random ones. As written, unchecked.
-    pub permutations: Option<Spanned<Vec<Spanned<Vec<Spanned<u32>>>>>>,
+    pub permutations: Option<Spanned<Vec<Permutation>>>,
 }
 
 /// A circuit written out by hand.

@@ -4,7 +4,9 @@ use super::graph::{MOST_UNITS, graph};
 use super::leaves::leaves;
 use super::reader::{Reader, Variant, grouped};
 use super::tree::{Shape, Tree, options, parse};
-use super::{GroupOptions, LeavesSpec, ParameterizerSpec, RatSpn, Spanned, Spec, StructureSpec};
+use super::{
+    GroupOptions, LeavesSpec, ParameterizerSpec, Permutation, RatSpn, Spanned, Spec, StructureSpec,
+};
 use crate::diag::{Code, Diagnostic, Diagnostics, Source, Span};
 use crate::sector::SectorKind;
 use crate::variables::{VarKind, Variables};
@@ -178,22 +180,20 @@ fn rat_spn(reader: &mut Reader, variant: &Variant<'_, '_>) -> Option<RatSpn> {
     };
     let permutations = match fields.get("permutations") {
         Some(tree) => {
-            let lists = reader.each(tree, "permutations", |reader, tree| {
-                let order = reader.each(tree, "a permutation", |reader, tree| {
-                    let var = reader.whole(tree, "a variable's number", 0..=u32::MAX)?;
-                    Some(Spanned::new(var, tree.span))
-                })?;
-                Some(Spanned::new(order, tree.span))
-            });
-            Some(lists.map(|lists| Spanned::new(lists, tree.span)))
+            let lists = reader.each(tree, "permutations", permutation)?;
+            Some(Spanned::new(lists, tree.span))
         }
         None => None,
     };
-    let permutations = match permutations {
-        Some(read) => Some(read?),
-        None => None,
-    };
     Some(RatSpn { units: units?, replicas: replicas?, seed: seed?, permutations })
+}
+
+fn permutation(reader: &mut Reader, tree: &Tree<'_>) -> Option<Permutation> {
+    let order = reader.each(tree, "a permutation", |reader, tree| {
+        let var = reader.whole(tree, "a variable's number", 0..=u32::MAX)?;
+        Some(Spanned::new(var, tree.span))
+    })?;
+    Some(Spanned::new(order, tree.span))
 }
 
 fn parameterizer(
@@ -280,8 +280,7 @@ fn groups(reader: &mut Reader, tree: &Tree<'_>) -> Option<Vec<(Spanned<String>, 
     let again = |name: &str| (Code::E0106, format!("groups has the tensor `{name}` twice"));
     let entries = reader.map(tree, "groups", "a tensor's name", again)?;
     let options = |reader: &mut Reader, tree: &Tree<'_>| {
-        let known = matches!(tree.shape, Shape::Word(_));
-        if known {
+        if matches!(tree.shape, Shape::Word(_)) {
             reader.wrong_type(tree, "a group", "written with named fields (`lr`, `decay`)");
             return None;
         }

@@ -312,11 +312,8 @@ impl<'a> Builder<'a> {
                 format!("{} given, {} needed", rows_text(spec.rows.len()), rows_text(rows as usize))
             }
             Some(row) => {
-                let (has, of) = (
-                    spec.rows[row].len(),
-                    if rows == 1 { "it".into() } else { format!("row {row}") },
-                );
-                format!("{of} has {has} numbers, {cols} are needed")
+                let which = if rows == 1 { String::new() } else { format!(" in row {row}") };
+                format!("{} numbers given{which}, {cols} needed", spec.rows[row].len())
             }
             None => return Some(spec.rows.concat()),
         };

@@ -29,7 +29,7 @@ use crate::circuit::{Circuit, SourceMap, WeightSource};
 use crate::diag::{Code, Diagnostic, Diagnostics, Span};
 use crate::ids::{DistId, Id, IdVec, NodeId, VarId};
 use crate::leaf::{Dist, Family};
-use crate::spec::{RatSpn, Spanned, Spec};
+use crate::spec::{Permutation, RatSpn, Spec};
 use crate::variables::VarKind;
 
 /// Builds the circuit.
@@ -96,11 +96,7 @@ fn check_permutations(spec: &Spec, rat: &RatSpn, faults: &mut Diagnostics) {
 }
 
 /// The first entry that makes `order` no permutation of the variables.
-fn permutation_fault(
-    spec: &Spec,
-    replica: usize,
-    order: &Spanned<Vec<Spanned<u32>>>,
-) -> Option<Diagnostic> {
+fn permutation_fault(spec: &Spec, replica: usize, order: &Permutation) -> Option<Diagnostic> {
     let n = spec.variables.value.len();
     let help = format!("a permutation names each variable once, from 0 to {}", n - 1);
     let mut first: Vec<Option<Span>> = vec![None; n];

@@ -84,17 +84,16 @@ impl Check<'_> {
         }
     }
 
-    /// Warns of nodes that nothing uses. Not if any node is in doubt: it may be what uses them.
-    pub(super) fn unreachable(&mut self) {
+    /// Warns of the nodes of `order` that come after the root: nothing uses them. Not if any node is
+    /// in doubt, for that may be what uses them.
+    pub(super) fn unreachable(&mut self, order: &[NodeId]) {
         if !self.root_known || self.doubt.values().any(|&doubt| doubt) {
             return;
         }
-        let mut reached = IdVec::<NodeId, bool>::filled(false, self.circuit.node_count());
-        for node in post_order(self.circuit, [self.circuit.root()]) {
-            reached[node] = true;
-        }
-        for node in self.circuit.nodes().filter(|&node| !reached[node]) {
-            let root = self.map.name(self.circuit.root());
+        let root = self.circuit.root();
+        let unused = order.iter().skip_while(|&&node| node != root).skip(1);
+        let root = self.map.name(root);
+        for &node in unused {
             let name = self.map.name(node);
             let fault = self
                 .fault(Code::W0114, node, format!("the root `{root}` does not reach node `{name}`"))
