@@ -153,6 +153,8 @@ impl<S: Simd> Back<'_, '_, '_, S> {
         let inputs = unit.program.inputs(self.step);
         let (a, b) = (unit.value(&inputs[0]), unit.value(&inputs[1]));
         let own = self.own();
+        let len = own.len();
+        self.scratch.d_formed[..len].copy_from_slice(&self.arenas.gradients[own]);
         let wide = a.units as usize;
         for side in [Side::Left, Side::Right] {
             let (value, input) = match side {
@@ -162,20 +164,19 @@ impl<S: Simd> Back<'_, '_, '_, S> {
             if !value.learns {
                 continue;
             }
-            let len = value.units as usize * LANES;
+            let width = value.units as usize * LANES;
             let sum = std::mem::take(match side {
                 Side::Left => &mut self.scratch.d_left,
                 Side::Right => &mut self.scratch.d_right,
             });
-            sum[..len].fill(0.0);
+            sum[..width].fill(0.0);
             let other = if side == Side::Left { b } else { a };
             let factor = match (other.is_inline(), side) {
                 (true, Side::Left) => &self.scratch.right[..],
                 (true, Side::Right) => &self.scratch.left[..],
                 (false, _) => &self.arenas.values[span(other.rows, other.units)],
             };
-            let gradient = &self.arenas.gradients[own.clone()];
-            for (pair, d) in gradient.chunks_exact(LANES).enumerate() {
+            for (pair, d) in self.scratch.d_formed[..len].chunks_exact(LANES).enumerate() {
                 let (i, j) = (pair % wide, pair / wide);
                 let (to, from) = if side == Side::Left { (i, j) } else { (j, i) };
                 let factor = &factor[from * LANES..][..LANES];
@@ -186,7 +187,7 @@ impl<S: Simd> Back<'_, '_, '_, S> {
             }
             if value.gradient != NOWHERE {
                 let target = &mut self.arenas.gradients[span(value.gradient, value.units)];
-                deliver(&sum[..len], target, input.first);
+                deliver(&sum[..width], target, input.first);
             }
             match side {
                 Side::Left => self.scratch.d_left = sum,

@@ -434,8 +434,8 @@ fn exponent_of(value: &Value, arenas: &Arenas<'_>, lane: usize) -> i32 {
     }
 }
 
-/// The power of two that brings an input to the common exponent; zero below 2^−126, which loses
-/// nothing that the guard keeps.
+/// The power of two that brings an input to the common exponent. Zero below 2^−126, which loses nothing
+/// that the guard keeps, and above 2^127, where only an input that is zero can be.
 pub(super) fn alignment(
     value: &Value,
     arenas: &Arenas<'_>,
@@ -444,9 +444,8 @@ pub(super) fn alignment(
 ) -> f32 {
     let difference = exponent_of(value, arenas, lane).saturating_sub(common[lane]);
     match difference {
-        ..-126 => 0.0,
-        128.. => f32::INFINITY,
-        _ => f32::from_bits(((difference + 127) as u32) << 23),
+        -126..=127 => f32::from_bits(((difference + 127) as u32) << 23),
+        _ => 0.0,
     }
 }
 
