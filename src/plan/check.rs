@@ -103,6 +103,9 @@ fn check_program(plan: &Plan, program: &Program) -> Result<(), Fault> {
     if program.outputs.iter().any(|&output| made.get(output as usize) != Some(&true)) {
         return Err((None, "an output that no step makes".into()));
     }
+    if program.outputs.iter().any(|&output| program.values[output as usize].domain == Domain::Log) {
+        return Err((None, "an output in the log domain".into()));
+    }
     check_places(program, plan.purpose)
 }
 

@@ -65,7 +65,7 @@ pub(super) fn emit(
         Schedule::Wide => emitter.wide(nodes),
     }
     for &output in outputs {
-        let value = emitter.value(output);
+        let value = emitter.linear_value(output);
         emitter.program.outputs.push(value);
     }
     let Emitter { program, columns, coefficients, .. } = emitter;
