@@ -1,1 +1,5 @@
 //! Learning.
+
+pub mod batches;
+pub mod optimizer;
+pub mod schedule;
