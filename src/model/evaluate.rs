@@ -7,7 +7,7 @@ use crate::engine::Executable;
 
 /// A sum of log-likelihoods, in nats, with the impossible rows kept apart: one of them would make the
 /// sum −∞ and hide all others.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
     /// Rows added.
     pub rows: usize,
