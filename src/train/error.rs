@@ -5,7 +5,7 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::diag::{Code, Diagnostic};
-use crate::ids::{Id, SectorId};
+use crate::ids::SectorId;
 use crate::sector::Parameters;
 
 /// Why learning stopped before its end.
@@ -141,7 +141,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "entry {} of tensor `{}`", self.entry, self.tensor)?;
         match self.sector {
-            Some(sector) => write!(f, " (sector {})", sector.index()),
+            Some(sector) => write!(f, " (sector {sector})"),
             None => Ok(()),
         }
     }

@@ -3,7 +3,9 @@
 mod diagnostics;
 mod exact;
 mod max_product;
+mod model_files;
 mod reference_models;
 mod rewrite_rules;
 mod sampling;
 mod support;
+mod training;

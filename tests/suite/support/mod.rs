@@ -4,4 +4,5 @@
 pub mod case;
 pub mod enumerate;
 pub mod literal;
+pub mod oracle_engine;
 pub mod random_circuits;
