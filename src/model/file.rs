@@ -98,7 +98,7 @@ impl ModelFile {
         }
         match self.tensors.iter().find(|tensor| tensors.find(&tensor.name).is_none()) {
             Some(tensor) => {
-                Err(other(format!("the circuit has no tensor `{}`, the model has", tensor.name)))
+                Err(other(format!("the model has a tensor `{}`, the circuit none", tensor.name)))
             }
             None => Ok(flat),
         }

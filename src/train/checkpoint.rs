@@ -140,14 +140,10 @@ pub fn load(
     }
     let (about, mut tensors): (About, _) = archive::read(path, FORMAT)?;
     if let Some((name, mine, theirs)) = run.difference(&about.run) {
-        let fault = Diagnostic::new(
-            Code::E0602,
-            format!("the checkpoint is of another run: its {name} is not this one's"),
-        );
-        return Err(fault
+        let message = format!("the checkpoint is of another run: they differ in `{name}`");
+        return Err(Diagnostic::new(Code::E0602, message)
             .in_file(path.display().to_string())
-            .note(format!("{name} of the checkpoint: {theirs}"))
-            .note(format!("{name} of this run: {mine}"))
+            .note(format!("the checkpoint has {theirs}, this run {mine}"))
             .help("go on with the same choices, or begin anew without resuming"));
     }
     let mut take = |name: &str, len: usize| take(&mut tensors, name, len, path);

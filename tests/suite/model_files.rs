@@ -160,7 +160,11 @@ fn a_model_of_another_circuit_is_refused() {
         other(&[SPECS[0], SPECS[1], SPECS[2], ("more", &[1])]),
         other(&[SPECS[0], ("hyper.a", &[5]), SPECS[2]]),
     ];
-    insta::assert_snapshot!(found.join("\n"), @"");
+    insta::assert_snapshot!(found.join("\n"), @"
+    a.pcc: error[E0602]: the model has a tensor `none`, the circuit none
+    a.pcc: error[E0602]: the model has no tensor `more`
+    a.pcc: error[E0602]: tensor `hyper.a` of the model is [4]; the circuit's is [5]
+    ");
 }
 
 #[test]

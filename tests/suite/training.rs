@@ -281,7 +281,13 @@ fn a_number_that_is_not_finite_stops_the_run_and_is_named() {
         assert_eq!(fault.diagnostic().unwrap().code, Code::E0703);
     }
     let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(texts.join("\n"), @"");
+    insta::assert_snapshot!(texts.join("\n"), @"
+    step 4: the log-likelihood of row 3 of the training data is NaN
+    step 4: the log-likelihood of row 8 of the training data is inf
+    step 4: row 6 makes the gradient by entry 3 of tensor `embedding` (sector s1) not finite
+    step 4: the gradient by entry 3 of tensor `network.1.bias` is not finite
+    step 4: entry 0 of tensor `embedding` (sector s0), or its mean squared gradient, is not finite after the step
+    ");
 }
 
 #[test]
@@ -328,7 +334,13 @@ fn a_run_of_anything_else_does_not_take_up_a_checkpoint() {
         resume(Recipe { rate: 0.5, ..recipe(7) }, "small"),
         resume(Recipe { method: Method::Sgd { momentum: 0.0 }, ..recipe(7) }, "small"),
     ];
-    insta::assert_snapshot!(found.join("\n"), @"");
+    insta::assert_snapshot!(found.join("\n"), @r#"
+    taken up
+    the checkpoint is of another run: they differ in `circuit`; the checkpoint has small, this run large
+    the checkpoint is of another run: they differ in `steps`; the checkpoint has 7, this run 8
+    the checkpoint is of another run: they differ in `rate`; the checkpoint has 0.05, this run 0.5
+    the checkpoint is of another run: they differ in `method`; the checkpoint has {"Adam":{"beta1":0.9,"beta2":0.999,"epsilon":1e-8}}, this run {"Sgd":{"momentum":0.0}}
+    "#);
 }
 
 #[test]
@@ -370,7 +382,12 @@ fn a_recipe_that_means_nothing_is_refused() {
         refused(Recipe { rate: f64::NAN, ..recipe(1) }),
         refused(Recipe { method: Method::Sgd { momentum: 1.0 }, ..recipe(1) }),
     ];
-    insta::assert_snapshot!(found.join("\n"), @"");
+    insta::assert_snapshot!(found.join("\n"), @"
+    error[E0105]: the batch must be at least 1
+    error[E0105]: eval_every must be at least 1
+    error[E0105]: the learning rate must be finite and above 0
+    error[E0105]: the momentum must be in [0, 1)
+    ");
 }
 
 #[test]
