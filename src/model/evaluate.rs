@@ -112,3 +112,93 @@ pub fn log_likelihoods(
 pub(crate) fn fault(log_p: &[f64]) -> Option<usize> {
     log_p.iter().position(|&log_p| log_p.is_nan() || log_p == f64::INFINITY)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Tally;
+    use crate::variables::Variables;
+
+    /// An engine that says what it was told to.
+    struct Told(Vec<f64>);
+
+    impl Executable for Told {
+        fn load(&mut self, _: &[f32]) {}
+
+        fn log_likelihood(&mut self, _: &Dataset, rows: &[u32], log_p: &mut [f64]) -> Tally {
+            log_p.iter_mut().zip(rows).for_each(|(out, &row)| *out = self.0[row as usize]);
+            Tally::default()
+        }
+
+        fn gradient(
+            &mut self,
+            _: &[f32],
+            data: &Dataset,
+            rows: &[u32],
+            log_p: &mut [f64],
+            _: &mut [f32],
+        ) -> Tally {
+            self.log_likelihood(data, rows, log_p)
+        }
+
+        fn arithmetic(&self) -> String {
+            String::new()
+        }
+    }
+
+    fn evaluated(log_p: &[f64]) -> String {
+        let rows = log_p.iter().map(|_| vec![None; 4]);
+        let data = Dataset::from_rows(&Variables::binary(4), rows).unwrap();
+        match evaluate(&mut Told(log_p.to_vec()), &data) {
+            Ok(found) => {
+                assert_eq!(found.log_p, log_p);
+                serde_json::to_string(&found).unwrap()
+            }
+            Err(fault) => format!("{fault:?}"),
+        }
+    }
+
+    /// Of −1, −2 and −6: mean −3, squares about it 4 + 1 + 9 = 14, error √(14 / 2 / 3).
+    #[test]
+    fn mean_error_and_bits_are_as_computed_by_hand_and_null_where_they_do_not_exist() {
+        let infinite = f64::NEG_INFINITY;
+        let found = [
+            evaluated(&[-1.0, -2.0, -6.0]),
+            evaluated(&[-1.0, infinite, infinite]),
+            evaluated(&[-4.0 * std::f64::consts::LN_2]),
+            evaluated(&[]),
+            evaluated(&[infinite, -1.0, f64::NAN]),
+            evaluated(&[-1.0, f64::INFINITY]),
+        ];
+        insta::assert_snapshot!(found.join("\n"), @r#"
+        {"rows":3,"mean_ll":-3.0,"impossible_rows":0,"std_error":1.5275252316519468,"bits_per_dim":1.0820212806667227}
+        {"rows":3,"mean_ll":null,"impossible_rows":2,"std_error":null,"bits_per_dim":null}
+        {"rows":1,"mean_ll":-2.772588722239781,"impossible_rows":0,"std_error":null,"bits_per_dim":1.0}
+        {"rows":0,"mean_ll":null,"impossible_rows":0,"std_error":null,"bits_per_dim":null}
+        NotALikelihood { row: 2, log_p: NaN }
+        NotALikelihood { row: 1, log_p: inf }
+        "#);
+    }
+
+    #[test]
+    fn fewer_impossible_rows_are_better_whatever_the_others() {
+        let totals = |log_p: &[f64]| {
+            let mut totals = Totals::default();
+            totals.add(log_p);
+            totals
+        };
+        let infinite = f64::NEG_INFINITY;
+        let best_first = [
+            totals(&[-9.0, -9.0, -9.0]),
+            totals(&[-9.0, -9.0, -9.5]),
+            totals(&[-1.0, infinite, -1.0]),
+            totals(&[-1.0, infinite, -2.0]),
+            totals(&[infinite; 3]),
+        ];
+        for (i, a) in best_first.iter().enumerate() {
+            for (j, b) in best_first.iter().enumerate() {
+                assert_eq!(a.better_than(b), i < j, "{i}, {j}");
+            }
+        }
+    }
+}

@@ -6,20 +6,19 @@ use std::time::{Duration, Instant};
 use super::batches::Batches;
 use super::checkpoint::{self, Best, Identity, State};
 use super::error::Place;
-use super::optimizer::first_not_finite;
+use super::update::first_not_finite;
 use super::{
-    Event, NotFinite, Observer, Optimizer, Options, Part, Record, Splits, Stage, TrainError,
+    Event, Keep, NotFinite, Observer, Optimizer, Options, Part, Record, Splits, Stage, TrainError,
 };
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
 use crate::engine::Executable;
+use crate::model::Training;
 use crate::model::evaluate::{self, Evaluation, Totals};
 use crate::sector::Parameters;
 
 /// The longest that a checkpoint may be behind.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Checkpoints are written so far apart that they take no more than one part in so many of the time.
-const SHARE: u32 = 20;
 
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +39,21 @@ pub struct Outcome {
     pub test: Option<Evaluation>,
     /// The evaluations on the way.
     pub history: Vec<Record>,
+}
+
+impl Outcome {
+    /// What a model file says of the run.
+    pub fn training(&self, train: &Dataset, seed: u64) -> Training {
+        Training {
+            data: train.fingerprint(),
+            seed,
+            steps: self.steps,
+            selected_step: self.selected_step,
+            train_ll: self.train.mean_ll,
+            valid_ll: self.valid.and_then(|totals| totals.mean()),
+            test_ll: self.test.as_ref().and_then(|test| test.mean_ll),
+        }
+    }
 }
 
 /// Learns parameters from `initial` on, or from the checkpoint of an earlier run. The same inputs give
@@ -77,7 +91,8 @@ struct Run<'a> {
     data: &'a Splits<'a>,
     options: &'a Options<'a>,
     observer: &'a mut dyn Observer,
-    identity: Identity,
+    /// Where the checkpoint is kept, and what it says the run is.
+    keep: Option<(&'a Keep, Identity)>,
     optimizer: Optimizer,
     batches: Batches,
     /// All that a checkpoint holds, but for the moments, which the optimiser has.
@@ -107,8 +122,9 @@ impl<'a> Run<'a> {
             parameters.decay(),
             &recipe.groups,
         )?;
-        let circuit = options.keep.as_ref().map_or("", |keep| &keep.circuit);
-        let identity = Identity::new(circuit, data, recipe, &executable.arithmetic());
+        let keep = options.keep.as_ref().map(|keep| {
+            (keep, Identity::new(&keep.circuit, data, recipe, &executable.arithmetic()))
+        });
         let batches = Batches::new(recipe.seed, data.train.rows(), recipe.batch);
         let state = State {
             step: 0,
@@ -125,7 +141,7 @@ impl<'a> Run<'a> {
             data,
             options,
             observer,
-            identity,
+            keep,
             optimizer,
             gradient: vec![0.0; parameters.learnable()],
             log_p: vec![0.0; batches.size()],
@@ -135,25 +151,27 @@ impl<'a> Run<'a> {
             saved: Instant::now(),
             cost_of_saving: Duration::ZERO,
         };
-        run.resume()?;
+        if !run.resume()? {
+            // So that no checkpoint of an earlier run is taken for one of this.
+            run.save()?;
+        }
         let State { step, history, .. } = &run.state;
         run.observer.event(Event::Begun { step: *step, steps: recipe.steps, history });
         Ok(run)
     }
 
     /// Takes up the checkpoint, if that is wanted and there is one.
-    fn resume(&mut self) -> Result<(), TrainError> {
-        let Some(keep) = self.options.keep.as_ref().filter(|keep| keep.resume) else {
-            return Ok(());
+    fn resume(&mut self) -> Result<bool, TrainError> {
+        let Some((keep, identity)) = self.keep.as_ref().filter(|(keep, _)| keep.resume) else {
+            return Ok(false);
         };
         let [first, second] = self.optimizer.moments();
-        let loaded = checkpoint::load(&keep.path, &self.identity, first.len(), second.len())?;
-        if let Some(mut state) = loaded {
-            let [first, second] = std::mem::take(&mut state.moments);
-            self.optimizer.restore(state.step, first, second);
-            self.state = state;
-        }
-        Ok(())
+        let loaded = checkpoint::load(&keep.path, identity, first.len(), second.len())?;
+        let Some(mut state) = loaded else { return Ok(false) };
+        let [first, second] = std::mem::take(&mut state.moments);
+        self.optimizer.restore(state.step, first, second);
+        self.state = state;
+        Ok(true)
     }
 
     fn learn(&mut self) -> Result<(), TrainError> {
@@ -167,7 +185,7 @@ impl<'a> Run<'a> {
             let step = self.state.step;
             let pause = if step % recipe.eval_every == 0 || step == recipe.steps {
                 self.evaluate()?;
-                SHARE * self.cost_of_saving
+                self.keep.as_ref().map_or(0, |(keep, _)| keep.share) * self.cost_of_saving
             } else {
                 LONGEST_WAIT
             };
@@ -284,11 +302,11 @@ impl<'a> Run<'a> {
 
     /// Writes a checkpoint, if one is kept.
     fn save(&mut self) -> Result<(), TrainError> {
-        let Some(keep) = &self.options.keep else { return Ok(()) };
+        let Some((keep, identity)) = &self.keep else { return Ok(()) };
         self.state.seconds = self.seconds();
         self.clock = Instant::now();
         let begun = Instant::now();
-        checkpoint::save(&keep.path, &self.identity, &self.state, self.optimizer.moments())?;
+        checkpoint::save(&keep.path, identity, &self.state, self.optimizer.moments())?;
         self.saved = Instant::now();
         self.cost_of_saving = self.saved - begun;
         self.observer.event(Event::Saved { step: self.state.step });

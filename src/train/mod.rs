@@ -14,6 +14,7 @@ pub mod log;
 pub mod optimizer;
 mod options;
 pub mod schedule;
+mod update;
 
 pub use self::error::{NotFinite, Part, Stage, TrainError};
 pub use self::fit::{Outcome, fit};
