@@ -183,7 +183,7 @@ impl<'a> Run<'a> {
             }
             self.step()?;
             let step = self.state.step;
-            let pause = if step % recipe.eval_every == 0 || step == recipe.steps {
+            let pause = if step.is_multiple_of(recipe.eval_every) || step == recipe.steps {
                 self.evaluate()?;
                 self.keep.as_ref().map_or(0, |(keep, _)| keep.share) * self.cost_of_saving
             } else {

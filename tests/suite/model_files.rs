@@ -8,6 +8,8 @@ use pcc::model::Training;
 use pcc::model::file::{load, save};
 use pcc::param::{Init, TensorSet, TensorSpec};
 
+use crate::support::files::replace;
+
 fn tensors(specs: &[(&str, &[usize])]) -> TensorSet {
     let mut set = TensorSet::new();
     for (name, shape) in specs {
@@ -39,7 +41,7 @@ fn with_file(f: impl FnOnce(Vec<u8>, &dyn Fn(&[u8]) -> Result<ModelFile, Code>))
     let path = folder.path().join("a.pcc");
     save(&path, &model()).unwrap();
     let read = |bytes: &[u8]| {
-        std::fs::write(&path, bytes).unwrap();
+        replace(&path, bytes);
         load(&path).map_err(|fault| {
             let shown = fault.to_string();
             assert!(shown.starts_with(&path.display().to_string()), "{shown}");

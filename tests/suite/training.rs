@@ -23,6 +23,7 @@ use pcc::train::{
 use pcc::variables::{VarKind, Variables};
 
 use crate::support::case::Case;
+use crate::support::files::replace;
 use crate::support::oracle_engine::{OracleEngine, row_of};
 
 /// Two components over three binary variables.
@@ -55,7 +56,7 @@ fn small_case() -> Case {
 fn rows(count: usize, salt: usize) -> Dataset {
     let row = |at: usize| {
         let noise = (at * 7919 + salt * 104_729) % 31;
-        (0..3).map(|var| Some((at % 2 ^ usize::from(noise == 3 * var)) as f32)).collect()
+        (0..3).map(|var| Some(((at % 2) ^ usize::from(noise == 3 * var)) as f32)).collect()
     };
     Dataset::from_rows(&Variables::binary(3), (0..count).map(row)).unwrap()
 }
@@ -374,9 +375,9 @@ fn every_damage_of_a_checkpoint_is_found() {
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << (at % 8);
-        std::fs::write(&path, &damaged).unwrap();
+        replace(&path, &damaged);
         assert_eq!(load().unwrap_err().code, Code::E0601, "byte {at}");
-        std::fs::write(&path, &bytes[..at]).unwrap();
+        replace(&path, &bytes[..at]);
         assert_eq!(load().unwrap_err().code, Code::E0601, "cut to {at}");
     }
 }
