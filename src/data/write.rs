@@ -42,8 +42,9 @@ fn write_rows(out: &mut dyn Write, data: &Dataset) -> io::Result<()> {
 
 /// Writes a file through a temporary one in the same folder, renamed when it is complete. A link is
 /// followed; what is not a regular file, such as a pipe or a device, is written to directly, for a
-/// rename would replace it.
-fn write_whole(
+/// rename would replace it. The contents are on the disk before the name is, so that not even a power
+/// cut leaves a part of a file.
+pub(crate) fn write_whole(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
@@ -63,6 +64,7 @@ fn write_whole(
     let mut out = BufWriter::new(temporary_in(folder)?);
     write(&mut out)?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.as_file().sync_all()?;
     file.persist(&target).map_err(|error| error.error)?;
     Ok(())
 }

@@ -1,1 +1,67 @@
 //! A model: a compiled circuit with its parameters.
+
+pub mod archive;
+pub mod evaluate;
+pub mod file;
+
+use std::path::Path;
+
+pub use self::evaluate::{Evaluation, evaluate};
+pub use self::file::{ModelFile, Training};
+use crate::circuit::Values;
+use crate::compile::Compiled;
+use crate::data::Dataset;
+use crate::diag::{Diagnostic, Source};
+use crate::engine::Executable;
+
+use self::evaluate::NotALikelihood;
+
+/// A compiled circuit with parameters.
+pub struct Model {
+    /// The circuit's text, under the name that messages show.
+    pub source: Source,
+    /// The circuit, compiled.
+    pub compiled: Compiled,
+    /// The parameters, laid out as `compiled.parameters` says.
+    pub flat: Vec<f32>,
+}
+
+impl Model {
+    /// The model of a file, whose circuit the caller has compiled.
+    ///
+    /// # Errors
+    /// E0602, about the file `path`, when its tensors are not those of the circuit.
+    pub fn from_file(
+        path: &Path,
+        file: &ModelFile,
+        compiled: Compiled,
+    ) -> Result<Self, Diagnostic> {
+        let flat = file.flat(compiled.parameters.tensors(), path)?;
+        Ok(Model { source: file.source.clone(), compiled, flat })
+    }
+
+    /// The contents of its file.
+    pub fn to_file(&self, training: Option<Training>) -> ModelFile {
+        let tensors = self.compiled.parameters.tensors();
+        ModelFile::new(self.source.clone(), tensors, &self.flat, training)
+    }
+
+    /// Evaluates all rows of `data` with an engine made for this circuit.
+    ///
+    /// # Errors
+    /// The first row whose log-likelihood is NaN or +∞.
+    pub fn evaluate(
+        &self,
+        executable: &mut dyn Executable,
+        data: &Dataset,
+    ) -> Result<Evaluation, NotALikelihood> {
+        executable.load(&self.flat);
+        evaluate(executable, data)
+    }
+
+    /// The numbers of the circuit as written, in double precision: what sampling and queries need.
+    pub fn values(&self) -> Values<f64> {
+        let flat: Vec<f64> = self.flat.iter().map(|&value| f64::from(value)).collect();
+        self.compiled.parameters.values(&self.compiled.written, &flat)
+    }
+}

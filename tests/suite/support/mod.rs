@@ -3,5 +3,7 @@
 
 pub mod case;
 pub mod enumerate;
+pub mod files;
 pub mod literal;
+pub mod oracle_engine;
 pub mod random_circuits;

@@ -1,0 +1,163 @@
+//! The arithmetic of a step, chunk by chunk, in vectors.
+//!
+//! The loops are plain; they are compiled once for each instruction set and the best is taken when
+//! they run. Additions and products are never fused, so that all of them give the same bits.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{Method, Moments};
+
+/// Parameters updated by one task: a few pages of each buffer, so that a task is long against the
+/// cost of handing it out.
+pub(super) const CHUNK: usize = 1 << 14;
+
+/// Tensors that are treated alike, in the flat buffer: up to `end`, from the end of those before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Segment {
+    pub end: usize,
+    pub rate: f64,
+    pub decay: f64,
+}
+
+/// Calls `f` with each part of `start..start + len` that lies in one segment, counted from `start`.
+pub(super) fn each_segment(
+    segments: &[Segment],
+    start: usize,
+    len: usize,
+    mut f: impl FnMut(Range<usize>, Segment),
+) {
+    let mut at = start;
+    for &segment in &segments[segments.partition_point(|segment| segment.end <= start)..] {
+        let end = segment.end.min(start + len);
+        if at < end {
+            f(at - start..end - start, segment);
+        }
+        at = end;
+    }
+}
+
+/// The bits of +∞: those of the magnitude of a number are below if and only if it is finite.
+pub(super) const INFINITE: u32 = f32::INFINITY.to_bits();
+
+/// The magnitude of a number, as bits that compare as magnitudes do.
+#[inline(always)]
+fn magnitude(x: f32) -> u32 {
+    x.to_bits() & !(1 << 31)
+}
+
+/// The first number that is not finite.
+pub(super) fn first_not_finite(numbers: &[f32]) -> Option<usize> {
+    let worst = |chunk: &[f32]| chunk.iter().map(|&x| magnitude(x)).fold(0, u32::max);
+    let chunk = numbers.par_chunks(CHUNK).position_first(|chunk| {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || worst(chunk) >= INFINITE,
+        )
+    })?;
+    let start = chunk * CHUNK;
+    numbers[start..].iter().position(|x| !x.is_finite()).map(|at| start + at)
+}
+
+/// The constants of one step on one segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    descent: bool,
+    /// Learning rate, with the correction of the mean's bias.
+    rate: f32,
+    /// L2 added to the gradient.
+    decay: f32,
+    /// What the parameter is multiplied by before.
+    shrink: f32,
+    beta1: f32,
+    fresh1: f32,
+    beta2: f32,
+    fresh2: f32,
+    /// Corrects the bias of the root of the mean square.
+    unbias: f32,
+    epsilon: f32,
+}
+
+impl Step {
+    /// The constants of step `steps`, counted from 1.
+    pub(super) fn new(method: Method, segment: Segment, factor: f64, steps: u64) -> Self {
+        let rate = segment.rate * factor;
+        match method {
+            Method::Sgd { momentum } => Step {
+                descent: true,
+                rate: rate as f32,
+                decay: segment.decay as f32,
+                shrink: 1.0,
+                beta1: momentum as f32,
+                fresh1: 1.0,
+                beta2: 0.0,
+                fresh2: 0.0,
+                unbias: 0.0,
+                epsilon: 0.0,
+            },
+            Method::Adam(moments) => Step::adam(moments, rate, segment.decay, 0.0, steps),
+            Method::AdamW(moments) => Step::adam(moments, rate, 0.0, segment.decay, steps),
+        }
+    }
+
+    fn adam(moments: Moments, rate: f64, l2: f64, outside: f64, steps: u64) -> Self {
+        let Moments { beta1, beta2, epsilon } = moments;
+        let bias = |beta: f64| 1.0 - num_traits::pow(beta, steps as usize);
+        Step {
+            descent: false,
+            rate: (rate / bias(beta1)) as f32,
+            decay: l2 as f32,
+            shrink: (1.0 - rate * outside) as f32,
+            beta1: beta1 as f32,
+            fresh1: (1.0 - beta1) as f32,
+            beta2: beta2 as f32,
+            fresh2: (1.0 - beta2) as f32,
+            unbias: bias(beta2).sqrt().recip() as f32,
+            epsilon: epsilon as f32,
+        }
+    }
+
+    /// Updates parameters `theta` by the gradient `g` of what is to be ascended, and the moments `m`
+    /// and `v`. Returns the greatest magnitude among parameters and second moments, as bits.
+    pub(super) fn run(self, theta: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) -> u32 {
+        let arch = pulp::Arch::new();
+        if self.descent {
+            arch.dispatch(
+                #[inline(always)]
+                || self.descend(theta, g, m),
+            )
+        } else {
+            arch.dispatch(
+                #[inline(always)]
+                || self.by_moments(theta, g, m, v),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn by_moments(self, theta: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) -> u32 {
+        let mut worst = 0;
+        for (((theta, &g), m), v) in theta.iter_mut().zip(g).zip(m).zip(v) {
+            let d = self.decay * *theta - g;
+            *m = self.beta1 * *m + self.fresh1 * d;
+            *v = self.beta2 * *v + self.fresh2 * (d * d);
+            let root = v.sqrt() * self.unbias + self.epsilon;
+            *theta = self.shrink * *theta - self.rate * (*m / root);
+            worst = worst.max(magnitude(*theta)).max(magnitude(*v));
+        }
+        worst
+    }
+
+    #[inline(always)]
+    fn descend(self, theta: &mut [f32], g: &[f32], m: &mut [f32]) -> u32 {
+        let mut worst = 0;
+        for ((theta, &g), m) in theta.iter_mut().zip(g).zip(m) {
+            let d = self.decay * *theta - g;
+            *m = self.beta1 * *m + d;
+            *theta -= self.rate * *m;
+            worst = worst.max(magnitude(*theta));
+        }
+        worst
+    }
+}
