@@ -29,8 +29,11 @@ pub fn run(args: &Eval, json: bool) -> Result<Answer, Failure> {
     let data = load::data(&args.data, &model.compiled)?;
     let mut executable = engine::executable(&model.compiled, &args.run, Purpose::Evaluate, BATCH)?;
     let evaluation = model.evaluate(executable.as_mut(), &data).map_err(|fault| {
-        Diagnostic::new(Code::E0703, format!("the log-likelihood is {}", fault.log_p))
-            .in_row(args.data.display().to_string(), fault.row + 1, None)
+        Diagnostic::new(Code::E0703, format!("the log-likelihood is {}", fault.log_p)).in_row(
+            args.data.display().to_string(),
+            fault.row + 1,
+            None,
+        )
     })?;
     let answer = Answer::new(&evaluation)?.table(table(&evaluation));
     match per_row {
@@ -49,7 +52,8 @@ fn lines(evaluation: &Evaluation) -> String {
 }
 
 fn table(evaluation: &Evaluation) -> Table {
-    let number = |value: Option<f64>| value.map_or("–".to_string(), |value| format!("{value:.5}"));
+    let number =
+        |value: Option<f64>| value.map_or("–".to_string(), |value| format!("{value:.5}"));
     Table::new()
         .row([&"rows", &thousands(evaluation.rows)])
         .row([&"impossible rows", &thousands(evaluation.impossible_rows)])

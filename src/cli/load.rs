@@ -63,13 +63,14 @@ pub fn compiled(
 ) -> Result<Ready, Failure> {
     let Loaded { spec, circuit, map, warnings, .. } = loaded;
     let made = structure::parameterizer(&spec, &Registry::new());
-    let options =
-        Options { sectors: spec.sectors.value, no_rewrite: run.no_rewrite, request };
+    let options = Options { sectors: spec.sectors.value, no_rewrite: run.no_rewrite, request };
     let compiled = made.map_err(Into::into).and_then(|parameterizer| {
         compile(circuit.into_circuit(), &map, parameterizer.as_ref(), &options)
     });
     match compiled {
-        Ok(compiled) => Ok(Ready { source, spec, map, compiled: Compiled { warnings, ..compiled } }),
+        Ok(compiled) => {
+            Ok(Ready { source, spec, map, compiled: Compiled { warnings, ..compiled } })
+        }
         Err(faults) => Err(Failure::new(faults).with_source(&source)),
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod args;
+mod bench;
 mod check;
 mod compile;
 mod dot;
@@ -14,10 +15,13 @@ pub mod draw;
 mod engine;
 mod eval;
 pub mod failure;
+mod inspect;
 mod interrupt;
 mod load;
+mod peak;
 mod progress;
 mod query;
+mod reproduce;
 mod run;
 mod sample;
 pub mod size;
@@ -52,8 +56,10 @@ fn dispatch(cli: &Cli) -> Result<Answer, Failure> {
         Verb::Train(args) => train::run(args),
         Verb::Eval(args) => eval::run(args, cli.json),
         Verb::Query(args) => query::run(args),
-        _ => Err(run::no_cuda()),
         Verb::Sample(args) => sample::run(args, cli.json),
+        Verb::Inspect(args) => inspect::run(args),
+        Verb::Reproduce(args) => reproduce::run(args),
+        Verb::Bench(args) => bench::run(args),
     }
 }
 

@@ -39,3 +39,14 @@ pub fn threads(run: &Run) -> usize {
 pub fn weights(compiled: &Compiled) -> usize {
     compiled.written.weights().values().map(Weights::len).sum()
 }
+
+/// How to run where the command line leaves no choice.
+pub fn defaults() -> Run {
+    Run {
+        engine: EngineName::Cpu,
+        threads: None,
+        memory: None,
+        no_sharing: false,
+        no_rewrite: false,
+    }
+}

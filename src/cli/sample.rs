@@ -63,7 +63,8 @@ fn draw(
     for given in 0..evidence.rows() {
         let row: Vec<Option<f32>> =
             evidence.variables().ids().map(|var| evidence.value(given, var)).collect();
-        let sampler = Sampler::new(circuit, &values, &row).ok_or_else(|| impossible(args, given))?;
+        let sampler =
+            Sampler::new(circuit, &values, &row).ok_or_else(|| impossible(args, given))?;
         let first = given as u64 * n;
         rows.par_extend((first..first + n).into_par_iter().map(|number| {
             let drawn = sampler.draw(&mut row_rng(args.seed, number));

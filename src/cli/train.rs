@@ -47,7 +47,8 @@ pub fn run(args: &Train) -> Result<Answer, Failure> {
         writable(path)?;
     }
     let ready = load::ready(&args.circuit, &args.run)?;
-    let groups = groups(&ready).map_err(|faults| Failure::new(faults).with_source(&ready.source))?;
+    let groups =
+        groups(&ready).map_err(|faults| Failure::new(faults).with_source(&ready.source))?;
     let read = |path: &PathBuf| load::data(path, &ready.compiled);
     let train = read(&args.train)?;
     let valid = args.valid.as_ref().map(read).transpose()?;
@@ -88,20 +89,11 @@ fn learn(
     let compiled = &ready.compiled;
     let batch = options.recipe.batch.min(data.train.rows()).max(1) as u32;
     let mut executable = engine::executable(compiled, &args.run, Purpose::Train, batch)?;
-    let initial = compiled.parameters.initial(
-        &compiled.written,
-        args.seed,
-        moments(data.train).as_deref(),
-    );
+    let initial =
+        compiled.parameters.initial(&compiled.written, args.seed, moments(data.train).as_deref());
     let mut progress = Progress::new(log(args)?);
-    let outcome = fit(
-        executable.as_mut(),
-        &compiled.parameters,
-        initial,
-        data,
-        options,
-        &mut progress,
-    );
+    let outcome =
+        fit(executable.as_mut(), &compiled.parameters, initial, data, options, &mut progress);
     progress.finish().map_err(|error| unwritable(args.log.as_deref(), &error))?;
     outcome.map_err(failure)
 }
@@ -153,7 +145,8 @@ fn groups(ready: &Ready) -> Result<Vec<Group>, Diagnostics> {
     let mut faults = Diagnostics::new();
     for (name, _) in &ready.spec.groups {
         if names().all(|known| known != name.value) {
-            let fault = Diagnostic::new(Code::E0404, format!("no tensor is called `{}`", name.value));
+            let fault =
+                Diagnostic::new(Code::E0404, format!("no tensor is called `{}`", name.value));
             faults.push(match nearest(&name.value, names()) {
                 Some(near) => fault.at(name.span).help(format!("did you mean `{near}`?")),
                 None => fault.at(name.span),
@@ -163,10 +156,8 @@ fn groups(ready: &Ready) -> Result<Vec<Group>, Diagnostics> {
     if !faults.is_empty() {
         return Err(faults);
     }
-    let group = |(name, options): &(crate::spec::Spanned<String>, crate::spec::GroupOptions)| Group {
-        name: name.value.clone(),
-        rate: options.lr,
-        decay: options.decay,
+    let group = |(name, options): &(crate::spec::Spanned<String>, crate::spec::GroupOptions)| {
+        Group { name: name.value.clone(), rate: options.lr, decay: options.decay }
     };
     Ok(ready.spec.groups.iter().map(group).collect())
 }
@@ -241,7 +232,8 @@ fn training(args: &Train, data: &Dataset, report: &Report) -> Training {
 }
 
 fn table(report: &Report) -> Table {
-    let number = |value: Option<f64>| value.map_or("–".to_string(), |value| format!("{value:.5}"));
+    let number =
+        |value: Option<f64>| value.map_or("–".to_string(), |value| format!("{value:.5}"));
     Table::new()
         .row([&"train log-likelihood", &number(report.train_ll)])
         .row([&"valid log-likelihood", &number(report.valid_ll)])

@@ -6,17 +6,19 @@ impl Dataset {
     /// Mean and standard deviation of each variable over the rows in which it is observed; (0, 1)
     /// where it is in none, and a deviation of 1 where all its values are equal.
     pub fn moments(&self) -> Vec<(f64, f64)> {
-        self.variables().ids().map(|var| {
-            let values = || {
-                let values = (0..self.rows()).filter_map(move |row| self.value(row, var));
-                values.map(f64::from)
-            };
-            let count = values().count().max(1) as f64;
-            let mean = values().sum::<f64>() / count;
-            let variance = values().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
-            (mean, if variance > 0.0 { variance.sqrt() } else { 1.0 })
-        })
-        .collect()
+        self.variables()
+            .ids()
+            .map(|var| {
+                let values = || {
+                    let values = (0..self.rows()).filter_map(move |row| self.value(row, var));
+                    values.map(f64::from)
+                };
+                let count = values().count().max(1) as f64;
+                let mean = values().sum::<f64>() / count;
+                let variance = values().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+                (mean, if variance > 0.0 { variance.sqrt() } else { 1.0 })
+            })
+            .collect()
     }
 }
 
