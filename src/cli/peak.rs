@@ -14,7 +14,7 @@ const SUMS: usize = 12;
 /// Multiply-adds of each sum in a measurement; a tenth of a millisecond or so.
 const ROUNDS: usize = 40_000;
 /// Measurements, of which the fastest counts.
-const TRIES: usize = 40;
+const TRIES: usize = 400;
 
 /// Multiply-adds of single precision a second, of `threads` threads together.
 pub fn multiply_adds_per_second(threads: usize) -> f64 {
