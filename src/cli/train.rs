@@ -57,11 +57,7 @@ pub fn run(args: &Train) -> Result<Answer, Failure> {
     let checkpoint = checkpoint(&args.output);
     let options = Options {
         recipe: recipe(args, &ready.spec, train.rows(), groups),
-        keep: Some(Keep {
-            path: checkpoint.clone(),
-            resume: args.resume,
-            circuit: identity(args, &ready),
-        }),
+        keep: Some(Keep { resume: args.resume, ..Keep::new(&checkpoint, identity(args, &ready)) }),
         interrupt: Some(interrupt::watch()),
     };
     let outcome = learn(args, &ready, &data, &options)?;
