@@ -80,7 +80,7 @@ pub fn run(args: &Bench) -> Result<Answer, Failure> {
         arithmetic,
     };
     let answer = Answer::new(&report)?.table(table(&report));
-    Ok(answer.warnings(ready.compiled.warnings, &ready.source))
+    Ok(answer.warnings(ready.compiled.warnings.clone(), &ready.source))
 }
 
 /// Seconds of a training step.

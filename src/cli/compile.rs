@@ -59,7 +59,7 @@ pub fn run(args: &Compile) -> Result<Answer, Failure> {
     let table = table(&report);
     let product = report.emit.clone().unwrap_or_default();
     let answer = Answer::new(&report)?.table(table).product(product);
-    Ok(answer.warnings(ready.compiled.warnings, &ready.source))
+    Ok(answer.warnings(ready.compiled.warnings.clone(), &ready.source))
 }
 
 fn planned(args: &Compile, ready: &Ready) -> Plan {

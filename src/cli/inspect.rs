@@ -1,5 +1,7 @@
 //! `pcc inspect`: what a model or a circuit holds.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::answer::{Answer, Table, thousands};
@@ -9,7 +11,7 @@ use super::load::{self, Ready};
 use super::run;
 use super::size::ByteSize;
 use crate::compile::Compiled;
-use crate::diag::{Diagnostics, Source};
+use crate::diag::Source;
 use crate::model::{Model, Training, file};
 use crate::plan::{self, Plan, Purpose, Schedule, plan};
 use crate::rewrite::Request;
@@ -67,11 +69,11 @@ pub fn run(args: &Inspect) -> Result<Answer, Failure> {
         memory: memory(&compiled, args.batch.get()),
         training,
     };
-    let warnings: Diagnostics = compiled.warnings;
-    Ok(Answer::new(&report)?.table(text(&report)).warnings(warnings, &source))
+    let answer = Answer::new(&report)?.table(text(&report));
+    Ok(answer.warnings(compiled.warnings.clone(), &source))
 }
 
-fn opened(args: &Inspect) -> Result<(String, Source, Compiled, Option<Training>), Failure> {
+fn opened(args: &Inspect) -> Result<(String, Source, Arc<Compiled>, Option<Training>), Failure> {
     let run = run::defaults();
     if load::is_circuit(&args.path) {
         let Ready { source, spec, compiled, .. } = load::ready(&args.path, &run)?;

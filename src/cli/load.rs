@@ -1,6 +1,7 @@
 //! From a path of the command line to a circuit, compiled or not, or a model.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::args::Run;
 use super::failure::Failure;
@@ -22,8 +23,8 @@ pub struct Ready {
     pub spec: Spec,
     /// Names and places of its nodes.
     pub map: SourceMap,
-    /// The circuit, compiled.
-    pub compiled: Compiled,
+    /// The circuit, compiled; an engine keeps a share of it.
+    pub compiled: Arc<Compiled>,
 }
 
 /// The text of a circuit.
@@ -69,7 +70,7 @@ pub fn compiled(
     });
     match compiled {
         Ok(compiled) => {
-            Ok(Ready { source, spec, map, compiled: Compiled { warnings, ..compiled } })
+            Ok(Ready { source, spec, map, compiled: Arc::new(Compiled { warnings, ..compiled }) })
         }
         Err(faults) => Err(Failure::new(faults).with_source(&source)),
     }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -75,7 +76,7 @@ pub fn run(args: &Reproduce) -> Result<Answer, Failure> {
 }
 
 fn learn(args: &Reproduce, contestant: &Contestant, data: &Splits<'_>) -> Result<Entry, Failure> {
-    let compiled = contestant.compile()?;
+    let compiled = Arc::new(contestant.compile()?);
     let batch = contestant.recipe.batch as u32;
     let mut executable = engine::executable(&compiled, &args.run, Purpose::Train, batch)?;
     let options = Options { interrupt: Some(interrupt::watch()), ..Options::default() };
