@@ -55,6 +55,9 @@ fn accepted(source: &Source, loaded: Loaded) -> Result<Answer, Failure> {
     table.push_str(&smoothed(&loaded));
     table.push('\n');
     table.push_str(&queries(circuit));
+    if let Some(vtree) = circuit.vtree() {
+        table.push_str(&format!("\nvtree\n{vtree}"));
+    }
     Ok(Answer::new(&report)?.table(table).warnings(loaded.warnings, source))
 }
 

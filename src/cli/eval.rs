@@ -6,7 +6,7 @@ use std::path::Path;
 use super::answer::{Answer, Table, thousands};
 use super::args::Eval;
 use super::failure::Failure;
-use super::{engine, load};
+use super::{engine, load, run};
 use crate::data::write::write_whole;
 use crate::diag::{Code, Diagnostic};
 use crate::model::Evaluation;
@@ -20,6 +20,7 @@ const BATCH: u32 = 500;
 /// # Errors
 /// What is wrong with the model or the data; a row file that cannot be written.
 pub fn run(args: &Eval, json: bool) -> Result<Answer, Failure> {
+    run::check(&args.run)?;
     let per_row = args.per_row.as_deref();
     let to_stdout = per_row == Some(Path::new("-"));
     if to_stdout && json {

@@ -102,7 +102,7 @@ fn a_faulty_circuit_is_refused_by_every_verb_that_reads_one() {
     all += &told("unsuitable evidence", &refused(&folder, "compile c.ron --evidence x1=2"));
     all += &told(
         "too little memory",
-        &refused(&folder, "train c.ron --train train.data -o m --memory 1KiB"),
+        &refused(&folder, "train c.ron --train train.data -o m --memory 1KiB --threads 2"),
     );
     all += &told("parameters not given", &refused(&folder, "eval c.ron --data test.data"));
     insta::assert_snapshot!("bad_circuits", all);
