@@ -1,2 +1,7 @@
-//! The `pcc` command.
-fn main() {}
+//! The `pcc` command: everything is in [`pcc::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pcc::cli::main()
+}

@@ -14,6 +14,7 @@ pub mod npy;
 pub mod toy;
 pub mod write;
 
+mod moments;
 mod store;
 
 use std::fmt;

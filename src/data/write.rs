@@ -23,6 +23,14 @@ pub fn write_csv(path: &Path, data: &Dataset) -> Result<(), Diagnostic> {
     })
 }
 
+/// The text that [`write_csv`] writes.
+pub fn csv_text(data: &Dataset) -> String {
+    let mut text = Vec::new();
+    // Neither writing to memory nor the digits of numbers can fail.
+    let _ = write_rows(&mut text, data);
+    String::from_utf8(text).unwrap_or_default()
+}
+
 fn write_rows(out: &mut dyn Write, data: &Dataset) -> io::Result<()> {
     for row in 0..data.rows() {
         for var in data.variables().ids() {

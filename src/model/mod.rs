@@ -5,6 +5,7 @@ pub mod evaluate;
 pub mod file;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub use self::evaluate::{Evaluation, evaluate};
 pub use self::file::{ModelFile, Training};
@@ -21,7 +22,7 @@ pub struct Model {
     /// The circuit's text, under the name that messages show.
     pub source: Source,
     /// The circuit, compiled.
-    pub compiled: Compiled,
+    pub compiled: Arc<Compiled>,
     /// The parameters, laid out as `compiled.parameters` says.
     pub flat: Vec<f32>,
 }
@@ -34,8 +35,9 @@ impl Model {
     pub fn from_file(
         path: &Path,
         file: &ModelFile,
-        compiled: Compiled,
+        compiled: impl Into<Arc<Compiled>>,
     ) -> Result<Self, Diagnostic> {
+        let compiled = compiled.into();
         let flat = file.flat(compiled.parameters.tensors(), path)?;
         Ok(Model { source: file.source.clone(), compiled, flat })
     }

@@ -7,6 +7,7 @@
 //!
 //! [`Parameters`] binds the parameterizer to the table and lays out everything a model learns.
 
+mod display;
 mod parameters;
 mod partition;
 

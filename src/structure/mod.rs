@@ -7,11 +7,13 @@
 
 mod dist;
 mod graph;
+mod parameterizer;
 mod rat_spn;
 
 #[cfg(test)]
 mod tests;
 
+pub use self::parameterizer::parameterizer;
 use crate::circuit::{Circuit, SourceMap, ValidCircuit, smooth, validate, validate_in_doubt};
 use crate::diag::{Code, Diagnostic, Diagnostics, Source};
 use crate::ids::{IdVec, NodeId, VarId};

@@ -1,6 +1,7 @@
 //! The test suite: one binary, one module a concern.
 
 mod agreement;
+mod cli;
 mod diagnostics;
 mod exact;
 mod max_product;

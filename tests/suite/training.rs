@@ -435,7 +435,7 @@ fn a_learned_model_explains_the_data_as_well_when_it_is_read_back() {
     let outcome = run(&case, &plain(recipe(20)), &mut |_| {}).unwrap();
     let training = outcome.training(&train, 3);
     let source = Source::new("small.ron", "Circuit()");
-    let model = Model { source, compiled: compiled(), flat: outcome.parameters };
+    let model = Model { source, compiled: compiled().into(), flat: outcome.parameters };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("small.pcc");
     save(&path, &model.to_file(Some(training))).unwrap();

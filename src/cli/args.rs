@@ -1,0 +1,399 @@
+//! The command line: verbs, flags and their help. What a flag means is said here and nowhere else.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::size::ByteSize;
+
+/// Compiles, trains and queries probabilistic circuits.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pcc",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done, 1 the input is wrong, 2 usage, 3 the machine lacks something, \
+                  4 training met a number that is not finite, 130 interrupted.\n\
+                  First steps: pcc reproduce toy"
+)]
+pub struct Cli {
+    /// Print one JSON object on standard output, and nothing else there.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Check a circuit: every fault, its properties, its size, and which queries are exact.
+    Check(Check),
+    /// Compile a circuit and show any stage on the way.
+    Compile(Compile),
+    /// Learn a circuit's parameters from data.
+    Train(Train),
+    /// Evaluate the log-likelihood of data.
+    Eval(Eval),
+    /// Answer a query for each row of data.
+    Query(Query),
+    /// Draw rows from a model, given evidence or not.
+    Sample(Sample),
+    /// Show what a model or a circuit holds: sizes, tensors, and memory by the plan.
+    Inspect(Inspect),
+    /// Run the experiments of the paper, and show its numbers beside ours.
+    Reproduce(Reproduce),
+    /// Measure training and evaluation on this machine.
+    Bench(Bench),
+}
+
+/// How to run, wherever something runs.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "How to run")]
+pub struct Run {
+    /// The engine.
+    #[arg(long, value_enum, default_value_t = EngineName::Cpu)]
+    pub engine: EngineName,
+    /// Threads of the CPU engine [default: as many as the machine has]. Results do not depend on it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Memory that values may take while running, such as 64MiB.
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<ByteSize>,
+    /// Evaluate every row in full, even where rows agree.
+    #[arg(long)]
+    pub no_sharing: bool,
+    /// Run the circuit as it is written.
+    #[arg(long)]
+    pub no_rewrite: bool,
+}
+
+/// The engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineName {
+    /// Vectorised, on this machine's processor.
+    Cpu,
+    /// Fused kernels on an NVIDIA GPU.
+    Cuda,
+}
+
+/// The arguments of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The circuit.
+    #[arg(value_name = "CIRCUIT.ron")]
+    pub circuit: PathBuf,
+    /// Mend sums whose inputs differ in scope, by multiplying the missing variables in.
+    #[arg(long)]
+    pub smooth: bool,
+}
+
+/// The arguments of `compile`.
+#[derive(Debug, Args)]
+pub struct Compile {
+    /// The circuit.
+    #[arg(value_name = "CIRCUIT.ron")]
+    pub circuit: PathBuf,
+    /// Write the plan to this file.
+    #[arg(short, value_name = "OUT")]
+    pub output: Option<PathBuf>,
+    /// The machine to compile for: cpu, cuda, or a CUDA architecture such as cuda:sm_90.
+    #[arg(long, value_name = "TARGET", default_value = "cpu", value_parser = target)]
+    pub target: String,
+    /// Rows that are evaluated together.
+    #[arg(long, value_name = "N", default_value = "500")]
+    pub batch: NonZeroU32,
+    /// The order of the plan: level by level, or the least memory.
+    #[arg(long, value_enum, default_value_t = ScheduleName::Wide)]
+    pub schedule: ScheduleName,
+    /// Print a stage on standard output.
+    #[arg(long, value_enum, value_name = "STAGE")]
+    pub emit: Option<Emit>,
+    /// Variables to sum out, such as x3,x5.
+    #[arg(long, value_name = "VARS", value_delimiter = ',')]
+    pub marginalize: Vec<String>,
+    /// Values of variables, such as x1=0,x2=1.
+    #[arg(long, value_name = "VAR=VALUE", value_delimiter = ',', value_parser = assignment)]
+    pub evidence: Vec<(String, f32)>,
+    /// Training data, for structures that are learned from it.
+    #[arg(long, value_name = "TRAIN")]
+    pub data: Option<PathBuf>,
+    /// How to run.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// The schedules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScheduleName {
+    /// Level by level.
+    Wide,
+    /// Depth first; a value is freed as soon as it has been used.
+    Deep,
+}
+
+/// The stages that `compile` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    /// The circuit as it is run, a node a line.
+    Circuit,
+    /// The circuit before and after rewriting, the rules that fired, and both costs.
+    Rewrites,
+    /// The blocks of weights that the parameterizer makes.
+    Sectors,
+    /// What is run, in order, with every size.
+    Plan,
+    /// The source of the CUDA kernels.
+    Cuda,
+    /// The kernels in NVIDIA's intermediate language.
+    Ptx,
+    /// The circuit as a graph for Graphviz.
+    Dot,
+    /// The circuit as a drawing.
+    Svg,
+}
+
+/// The arguments of `train`.
+#[derive(Debug, Args)]
+pub struct Train {
+    /// The circuit.
+    #[arg(value_name = "CIRCUIT.ron")]
+    pub circuit: PathBuf,
+    /// Rows to learn from: comma-separated values or a NumPy array.
+    #[arg(long, value_name = "F")]
+    pub train: PathBuf,
+    /// Rows to select the best checkpoint by.
+    #[arg(long, value_name = "F")]
+    pub valid: Option<PathBuf>,
+    /// Rows to report on.
+    #[arg(long, value_name = "F")]
+    pub test: Option<PathBuf>,
+    /// The model file to write.
+    #[arg(short, value_name = "MODEL")]
+    pub output: PathBuf,
+    /// Updates of the parameters.
+    #[arg(long, value_name = "N", default_value_t = 4_000, conflicts_with = "epochs")]
+    pub steps: u64,
+    /// Passes over the training rows, in place of steps.
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<u64>,
+    /// Rows of a step, drawn without replacement; all rows if there are fewer.
+    #[arg(long, value_name = "N", default_value = "500")]
+    pub batch: NonZeroU32,
+    /// Learning rate [default: 5e-3 for Hyper, else 2e-2].
+    #[arg(long, value_name = "X", value_parser = positive)]
+    pub lr: Option<f64>,
+    /// The optimiser.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = OptimizerName::Adam)]
+    pub optimizer: OptimizerName,
+    /// Steps between evaluations; each is a candidate for the model that is kept.
+    #[arg(long, value_name = "N", default_value = "200")]
+    pub eval_every: NonZeroU32,
+    /// Stop after this many evaluations without a better one on the validation rows.
+    #[arg(long, value_name = "N", requires = "valid")]
+    pub patience: Option<NonZeroU32>,
+    /// Seed of the initial parameters and of the batches.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Write a line of JSON for each evaluation to this file.
+    #[arg(long, value_name = "F")]
+    pub log: Option<PathBuf>,
+    /// Draw the learning curves into this SVG file.
+    #[arg(long, value_name = "F.svg")]
+    pub plot: Option<PathBuf>,
+    /// Go on from the checkpoint beside MODEL, bit for bit as if never stopped.
+    #[arg(long)]
+    pub resume: bool,
+    /// How to run.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// The optimisers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OptimizerName {
+    /// Adam, with L2 added to the gradient.
+    Adam,
+    /// Adam, with the decay outside of the moments.
+    Adamw,
+    /// Gradient descent.
+    Sgd,
+}
+
+/// The arguments of `eval`.
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// A model, or a circuit in which all parameters are given.
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    /// The rows.
+    #[arg(long, value_name = "F")]
+    pub data: PathBuf,
+    /// Write the log-likelihood of each row to this file, a line each (`-`: standard output).
+    #[arg(long, value_name = "F")]
+    pub per_row: Option<PathBuf>,
+    /// How to run.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// The arguments of `query`.
+#[derive(Debug, Args)]
+pub struct Query {
+    /// A model, or a circuit in which all parameters are given.
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    /// The query: loglik, conditional, map or moments.
+    #[arg(value_name = "QUERY")]
+    pub query: String,
+    /// The rows.
+    #[arg(long, value_name = "F")]
+    pub data: PathBuf,
+    /// How to run.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// The arguments of `sample`.
+#[derive(Debug, Args)]
+pub struct Sample {
+    /// A model, or a circuit in which all parameters are given.
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    /// Rows to draw; with `--given`, for each of its rows.
+    #[arg(short, value_name = "N")]
+    pub n: NonZeroU32,
+    /// Rows of evidence: what is missing in them is drawn.
+    #[arg(long, value_name = "F")]
+    pub given: Option<PathBuf>,
+    /// Seed of the draws.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// The file of comma-separated values to write (`-`: standard output).
+    #[arg(short, value_name = "F")]
+    pub output: PathBuf,
+    /// How to run.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// The arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// A model or a circuit.
+    #[arg(value_name = "MODEL | CIRCUIT.ron")]
+    pub path: PathBuf,
+    /// Rows that are evaluated together.
+    #[arg(long, value_name = "N", default_value = "500")]
+    pub batch: NonZeroU32,
+}
+
+/// The arguments of `reproduce`.
+#[derive(Debug, Args)]
+pub struct Reproduce {
+    /// The experiment.
+    #[arg(value_enum)]
+    pub target: Experiment,
+    /// The folder of the benchmark data sets.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Only these data sets.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Far fewer steps: to see that it works, not how well.
+    #[arg(long)]
+    pub quick: bool,
+    /// The folder for curves and models [default: the experiment's name].
+    #[arg(short, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// How to run.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// The experiments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Experiment {
+    /// The hand-made data set of 256 binary variables. Needs no data.
+    Toy,
+    /// Twenty data sets.
+    Table1,
+    /// Amazon baby registries.
+    Table2,
+    /// Parameters against likelihood.
+    Figure5,
+    /// Quality of samples.
+    Samples,
+    /// House numbers.
+    Figure6,
+    /// All of them.
+    All,
+}
+
+/// The arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// The circuit.
+    #[arg(value_name = "CIRCUIT.ron")]
+    pub circuit: PathBuf,
+    /// Rows to draw batches from [default: random rows].
+    #[arg(long, value_name = "F")]
+    pub data: Option<PathBuf>,
+    /// Rows of a step.
+    #[arg(long, value_name = "N", default_value = "500")]
+    pub batch: NonZeroU32,
+    /// How to run.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// `cpu`, `cuda` or `cuda:sm_NN`.
+fn target(text: &str) -> Result<String, String> {
+    let architecture = |name: &str| {
+        let digits = name.strip_prefix("sm_");
+        digits.is_some_and(|digits| digits.len() > 1 && digits.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let known = matches!(text, "cpu" | "cuda");
+    if known || text.strip_prefix("cuda:").is_some_and(architecture) {
+        Ok(text.to_string())
+    } else {
+        Err("expected cpu, cuda or cuda:sm_90".to_string())
+    }
+}
+
+/// `VAR=VALUE`.
+fn assignment(text: &str) -> Result<(String, f32), String> {
+    let (name, value) = text.split_once('=').ok_or("expected VAR=VALUE, such as x1=0")?;
+    let value = value.trim().parse().map_err(|_| format!("`{value}` is not a number"))?;
+    Ok((name.trim().to_string(), value))
+}
+
+/// A finite number above zero.
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
+        _ => Err("expected a number above zero".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_has_no_contradictions() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn evidence_and_targets_are_taken_apart() {
+        assert_eq!(assignment("x1=0"), Ok(("x1".to_string(), 0.0)));
+        assert!(assignment("x1").is_err() && assignment("x1=a").is_err());
+        assert_eq!(target("cuda:sm_90"), Ok("cuda:sm_90".to_string()));
+        assert!(target("gpu").is_err() && target("cuda:90").is_err());
+    }
+}

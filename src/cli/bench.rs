@@ -1,0 +1,158 @@
+//! `pcc bench`: milliseconds a step and an evaluation, beside what this machine can do.
+//!
+//! A step is what `pcc train` does: drawing a batch, weights, forward, backward, optimiser. Each step
+//! and each evaluation has a fresh batch, so that nothing is found in a cache that a real run would
+//! not find there.
+
+use std::time::{Duration, Instant};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use super::answer::{Answer, Table, thousands};
+use super::args::Bench;
+use super::failure::Failure;
+use super::load::{self, Ready};
+use super::{engine, peak, run};
+use crate::data::Dataset;
+use crate::engine::Executable;
+use crate::plan::Purpose;
+use crate::train::batches::Batches;
+use crate::train::{Method, Optimizer};
+use crate::variables::{VarKind, Variables};
+
+/// Batches that random rows are enough for.
+const BATCHES: usize = 10;
+/// Time spent on each measurement, after a tenth of it to warm up.
+const TIME: Duration = Duration::from_secs(2);
+/// Multiply-adds of a step beside those of a forward pass: the backward pass has two for each.
+const PASSES: f64 = 3.0;
+/// A learning rate so small that the measurement does not wander off.
+const RATE: f64 = 1e-4;
+
+/// What programs read.
+#[derive(Serialize)]
+struct Report {
+    train_step_ms: f64,
+    eval_ms: f64,
+    /// Rows a second in training.
+    samples_per_second: f64,
+    /// Multiply-adds a second of a training step, of the circuit's alone, over those of the measured
+    /// peak of as many threads.
+    peak_fraction: f64,
+    /// The same of an evaluation.
+    eval_peak_fraction: f64,
+    /// Thousand million multiply-adds a second, twice: the measured peak.
+    peak_gflops: f64,
+    batch: u32,
+    threads: usize,
+    arithmetic: String,
+}
+
+/// Measures.
+///
+/// # Errors
+/// What is wrong with the circuit or the data.
+pub fn run(args: &Bench) -> Result<Answer, Failure> {
+    run::check(&args.run)?;
+    let ready = load::ready(&args.circuit, &args.run)?;
+    let batch = args.batch.get();
+    let data = match &args.data {
+        Some(path) => load::data(path, &ready.compiled)?,
+        None => random(ready.compiled.written.variables(), batch as usize * BATCHES)?,
+    };
+    let threads = run::threads(&args.run);
+    let peak = peak::multiply_adds_per_second(threads);
+    let step = train_step(args, &ready, &data)?;
+    let (eval, arithmetic) = evaluation(args, &ready, &data)?;
+    let plan = engine::planned(&ready.compiled, &args.run, Purpose::Evaluate, batch)?;
+    let forward = plan.multiply_adds() as f64 * f64::from(batch);
+    let report = Report {
+        train_step_ms: step * 1e3,
+        eval_ms: eval * 1e3,
+        samples_per_second: f64::from(batch) / step,
+        peak_fraction: PASSES * forward / step / peak,
+        eval_peak_fraction: forward / eval / peak,
+        peak_gflops: 2.0 * peak / 1e9,
+        batch,
+        threads,
+        arithmetic,
+    };
+    let answer = Answer::new(&report)?.table(table(&report));
+    Ok(answer.warnings(ready.compiled.warnings.clone(), &ready.source))
+}
+
+/// Seconds of a training step.
+fn train_step(args: &Bench, ready: &Ready, data: &Dataset) -> Result<f64, Failure> {
+    let compiled = &ready.compiled;
+    let (parameters, batch) = (&compiled.parameters, args.batch.get());
+    let mut executable = engine::executable(compiled, &args.run, Purpose::Train, batch)?;
+    let tensors = parameters.tensors();
+    let mut optimizer = Optimizer::new(Method::default(), tensors, RATE, parameters.decay(), &[])?;
+    let mut flat: Vec<f32> = parameters.initial(&compiled.written, 0, None);
+    let mut gradient = vec![0.0; flat.len()];
+    let mut batches = Batches::new(0, data.rows(), batch as usize);
+    let mut log_p = vec![0.0; batches.size()];
+    Ok(seconds(|step| {
+        let rows = batches.draw(step);
+        executable.gradient(&flat, data, rows, &mut log_p, &mut gradient);
+        optimizer.step(1.0, &mut flat, &gradient);
+    }))
+}
+
+/// Seconds of an evaluation of a batch, weights included, and what arithmetic it was.
+fn evaluation(args: &Bench, ready: &Ready, data: &Dataset) -> Result<(f64, String), Failure> {
+    let compiled = &ready.compiled;
+    let batch = args.batch.get();
+    let mut executable: Box<dyn Executable> =
+        engine::executable(compiled, &args.run, Purpose::Evaluate, batch)?;
+    let flat: Vec<f32> = compiled.parameters.initial(&compiled.written, 0, None);
+    let mut batches = Batches::new(1, data.rows(), batch as usize);
+    let mut log_p = vec![0.0; batches.size()];
+    let seconds = seconds(|step| {
+        executable.load(&flat);
+        executable.log_likelihood(data, batches.draw(step), &mut log_p);
+    });
+    Ok((seconds, executable.arithmetic()))
+}
+
+/// Mean seconds of a call, which is told its number.
+fn seconds(mut call: impl FnMut(u64)) -> f64 {
+    let mut number = 0;
+    let mut repeat = |time: Duration| {
+        let (start, first) = (Instant::now(), number);
+        while number == first || start.elapsed() < time {
+            call(number);
+            number += 1;
+        }
+        start.elapsed().as_secs_f64() / (number - first) as f64
+    };
+    repeat(TIME / 10);
+    repeat(TIME)
+}
+
+/// Rows of independent values: each category equally likely, reals uniform on [−1, 1).
+fn random(variables: &Variables, rows: usize) -> Result<Dataset, Failure> {
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let mut value = |kind| match kind {
+        VarKind::Categorical { states } => rng.random_range(0..states) as f32,
+        VarKind::Real => rng.random_range(-1.0..1.0),
+    };
+    let rows = (0..rows)
+        .map(|_| variables.ids().map(|var| Some(value(variables.kind(var)))).collect::<Vec<_>>());
+    Ok(Dataset::from_rows(variables, rows)?)
+}
+
+fn table(report: &Report) -> Table {
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    Table::new()
+        .row([&"training step", &format!("{:.3} ms", report.train_step_ms)])
+        .row([&"evaluation", &format!("{:.3} ms", report.eval_ms)])
+        .row([&"rows a second", &thousands(report.samples_per_second as u64)])
+        .row([&"batch", &thousands(report.batch)])
+        .row([&"threads", &report.threads])
+        .row([&"measured peak", &format!("{:.0} GFLOP/s", report.peak_gflops)])
+        .row([&"share of it, training", &percent(report.peak_fraction)])
+        .row([&"share of it, evaluation", &percent(report.eval_peak_fraction)])
+}

@@ -1,0 +1,151 @@
+//! `pcc compile`: a circuit through every stage, one of which is shown.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::answer::{Answer, Table, thousands};
+use super::args::{Compile, Emit, ScheduleName};
+use super::dot::dot;
+use super::failure::Failure;
+use super::load::{self, Ready};
+use super::run;
+use super::size::ByteSize;
+use crate::data::write::write_whole;
+use crate::diag::{Code, Diagnostic, Diagnostics, nearest};
+use crate::ids::VarId;
+use crate::plan::{self, Plan, Purpose, Schedule, plan};
+use crate::rewrite::Request;
+use crate::variables::Variables;
+
+/// What programs read.
+#[derive(Serialize)]
+struct Report {
+    stages: usize,
+    peak_bytes: usize,
+    multiply_adds: u64,
+    sectors: usize,
+    weights: usize,
+    learnable_parameters: usize,
+    compile_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    emit: Option<String>,
+}
+
+/// Compiles the circuit.
+///
+/// # Errors
+/// Every fault of the circuit and of the request; E0701 for what needs CUDA.
+pub fn run(args: &Compile) -> Result<Answer, Failure> {
+    run::check(&args.run)?;
+    if args.target != "cpu" || matches!(args.emit, Some(Emit::Cuda | Emit::Ptx)) {
+        return Err(run::no_cuda());
+    }
+    if args.emit == Some(Emit::Svg) {
+        return Err(no_svg());
+    }
+    let start = Instant::now();
+    let source = load::source(&args.circuit)?;
+    let loaded = load::circuit(&source)?;
+    let request = request(args, loaded.circuit.variables())
+        .map_err(|faults| Failure::new(faults).with_source(&source))?;
+    let ready = load::compiled(source, loaded, request, &args.run)?;
+    let plan = planned(args, &ready);
+    let compile_ms = start.elapsed().as_secs_f64() * 1e3;
+    if let Some(path) = &args.output {
+        write(path, &plan)?;
+    }
+    let report = report(args, &ready, &plan, compile_ms);
+    let table = table(&report);
+    let product = report.emit.clone().unwrap_or_default();
+    let answer = Answer::new(&report)?.table(table).product(product);
+    Ok(answer.warnings(ready.compiled.warnings.clone(), &ready.source))
+}
+
+fn planned(args: &Compile, ready: &Ready) -> Plan {
+    let schedule = match args.schedule {
+        ScheduleName::Wide => Schedule::Wide,
+        ScheduleName::Deep => Schedule::Deep,
+    };
+    let options = plan::Options { purpose: Purpose::Evaluate, schedule, batch: args.batch.get() };
+    plan(&ready.compiled.circuit, &ready.compiled.parameters, &options)
+}
+
+fn report(args: &Compile, ready: &Ready, plan: &Plan, compile_ms: f64) -> Report {
+    let compiled = &ready.compiled;
+    let emit = args.emit.map(|emit| match emit {
+        Emit::Circuit => compiled.circuit.to_string(),
+        Emit::Rewrites => match &compiled.rewriting {
+            Some(rewriting) => rewriting.to_string(),
+            None => "rewriting was turned off\n".to_string(),
+        },
+        Emit::Sectors => compiled.parameters.to_string(),
+        Emit::Plan => plan.to_string(),
+        Emit::Dot => dot(&compiled.circuit, &ready.map),
+        Emit::Cuda | Emit::Ptx | Emit::Svg => String::new(),
+    });
+    Report {
+        stages: plan.programs.iter().map(|program| program.steps.len()).sum(),
+        peak_bytes: plan.memory().total(run::threads(&args.run)),
+        multiply_adds: plan.multiply_adds(),
+        sectors: compiled.parameters.table().sectors().len(),
+        weights: run::weights(compiled),
+        learnable_parameters: compiled.parameters.learnable(),
+        compile_ms,
+        emit,
+    }
+}
+
+fn table(report: &Report) -> Table {
+    Table::new()
+        .row([&"stages", &thousands(report.stages)])
+        .row([&"peak memory", &ByteSize(report.peak_bytes as u64)])
+        .row([&"multiply-adds a row", &thousands(report.multiply_adds)])
+        .row([&"sectors", &thousands(report.sectors)])
+        .row([&"weights", &thousands(report.weights)])
+        .row([&"learnable parameters", &thousands(report.learnable_parameters)])
+        .row([&"compiled in", &format!("{:.1} ms", report.compile_ms)])
+}
+
+/// The variables that the command line names, found.
+fn request(args: &Compile, variables: &Variables) -> Result<Request, Diagnostics> {
+    let mut faults = Diagnostics::new();
+    let mut found = |name: &str| -> Option<VarId> {
+        let var = variables.find(name);
+        if var.is_none() {
+            faults.push(unknown(name, variables));
+        }
+        var
+    };
+    let marginalize = args.marginalize.iter().filter_map(|name| found(name)).collect();
+    let evidence = args.evidence.iter();
+    let evidence = evidence.filter_map(|(name, value)| Some((found(name)?, *value))).collect();
+    if faults.is_empty() { Ok(Request { marginalize, evidence }) } else { Err(faults) }
+}
+
+fn unknown(name: &str, variables: &Variables) -> Diagnostic {
+    let fault = Diagnostic::new(Code::E0115, format!("the circuit has no variable `{name}`"));
+    let names: Vec<_> = variables.ids().map(|var| variables.name(var)).collect();
+    match nearest(name, names.iter().map(AsRef::as_ref)) {
+        Some(near) => fault.help(format!("did you mean `{near}`?")),
+        None => fault.note(format!("it has {} variables", variables.len())),
+    }
+}
+
+fn write(path: &std::path::Path, plan: &Plan) -> Result<(), Failure> {
+    let written = write_whole(path, |out| {
+        serde_json::to_writer(&mut *out, plan)?;
+        out.write_all(b"\n")
+    });
+    written.map_err(|error| {
+        Diagnostic::new(Code::E0001, format!("the file cannot be written: {error}"))
+            .in_file(path.display().to_string())
+            .into()
+    })
+}
+
+fn no_svg() -> Failure {
+    Diagnostic::new(Code::E0704, "this build does not draw circuits")
+        .help("`--emit dot` writes the graph for Graphviz: `pcc compile … --emit dot | dot -Tsvg`")
+        .into()
+}

@@ -1,0 +1,141 @@
+//! From a path of the command line to a circuit, compiled or not, or a model.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::args::Run;
+use super::failure::Failure;
+use crate::circuit::{SourceMap, WeightSource};
+use crate::compile::{Compiled, Options, compile};
+use crate::data::{self, Dataset};
+use crate::diag::{Code, Diagnostic, Source};
+use crate::model::{Model, Training, file};
+use crate::param::registry::Registry;
+use crate::rewrite::Request;
+use crate::spec::Spec;
+use crate::structure::{self, Loaded};
+
+/// A circuit that is ready to be planned.
+pub struct Ready {
+    /// Its text.
+    pub source: Source,
+    /// Its description.
+    pub spec: Spec,
+    /// Names and places of its nodes.
+    pub map: SourceMap,
+    /// The circuit, compiled; an engine keeps a share of it.
+    pub compiled: Arc<Compiled>,
+}
+
+/// The text of a circuit.
+///
+/// # Errors
+/// E0001 if the file cannot be read, E0002 if it is not text.
+pub fn source(path: &Path) -> Result<Source, Failure> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| {
+        Diagnostic::new(Code::E0001, format!("the file cannot be read: {error}")).in_file(&name)
+    })?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let message = format!("the file is not UTF-8 text: byte {} is out of place", at + 1);
+        Diagnostic::new(Code::E0002, message).in_file(&name)
+    })?;
+    Ok(Source { name, text })
+}
+
+/// The circuit that a text describes, validated.
+///
+/// # Errors
+/// Every fault of the text.
+pub fn circuit(source: &Source) -> Result<Loaded, Failure> {
+    structure::load(source, false).map_err(|faults| Failure::new(faults).with_source(source))
+}
+
+/// Compiles a circuit for a query, or for all of them if nothing is requested.
+///
+/// # Errors
+/// What the parameterizer, the sectors or the request is faulted for.
+pub fn compiled(
+    source: Source,
+    loaded: Loaded,
+    request: Request,
+    run: &Run,
+) -> Result<Ready, Failure> {
+    let Loaded { spec, circuit, map, warnings, .. } = loaded;
+    let made = structure::parameterizer(&spec, &Registry::new());
+    let options = Options { sectors: spec.sectors.value, no_rewrite: run.no_rewrite, request };
+    let compiled = made.map_err(Into::into).and_then(|parameterizer| {
+        compile(circuit.into_circuit(), &map, parameterizer.as_ref(), &options)
+    });
+    match compiled {
+        Ok(compiled) => {
+            Ok(Ready { source, spec, map, compiled: Arc::new(Compiled { warnings, ..compiled }) })
+        }
+        Err(faults) => Err(Failure::new(faults).with_source(&source)),
+    }
+}
+
+/// Compiles the circuit of a file.
+///
+/// # Errors
+/// Every fault of the file, and what [`compiled`] reports.
+pub fn ready(path: &Path, run: &Run) -> Result<Ready, Failure> {
+    let source = source(path)?;
+    let loaded = circuit(&source)?;
+    compiled(source, loaded, Request::default(), run)
+}
+
+/// Whether a path names a circuit, and not a model.
+pub fn is_circuit(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "ron")
+}
+
+/// A model, with how it was trained; or a circuit in which all parameters are given.
+///
+/// # Errors
+/// What is wrong with the file; E0704 for a circuit with parameters that nothing gives.
+pub fn model(path: &Path, run: &Run) -> Result<(Model, Option<Training>), Failure> {
+    if is_circuit(path) {
+        return Ok((given(ready(path, run)?)?, None));
+    }
+    let stored = file::load(path)?;
+    let loaded = circuit(&stored.source)?;
+    let ready = compiled(stored.source.clone(), loaded, Request::default(), run)?;
+    let model = Model::from_file(path, &stored, ready.compiled)?;
+    Ok((model, stored.training))
+}
+
+/// The model of a circuit in which all parameters are given.
+fn given(ready: Ready) -> Result<Model, Failure> {
+    let Ready { source, map, compiled, .. } = ready;
+    let circuit = &compiled.written;
+    let learned = circuit.order().iter().find(|&&node| {
+        let op = circuit.op(node);
+        let weights = op.weights().map(|weights| &circuit.weights()[weights].source);
+        let drawn = matches!(weights, Some(WeightSource::Parameterizer | WeightSource::Direct));
+        let leaf = matches!(op, crate::circuit::Op::Leaf { dist, .. }
+            if circuit.dists()[dist].given.is_none() && circuit.dists()[dist].learnable_len() > 0);
+        drawn || leaf
+    });
+    if let Some(&node) = learned {
+        let name = map.name(node);
+        let message = format!("the circuit does not give the parameters of `{name}`");
+        let fault = Diagnostic::new(Code::E0704, message)
+            .at_option(map.span(node))
+            .node(name)
+            .help("train it first, with `pcc train`, and use the model");
+        return Err(Failure::from(fault).with_source(&source));
+    }
+    // Nothing is drawn, so the seed makes no difference.
+    let flat = compiled.parameters.initial(circuit, 0, None);
+    Ok(Model { source, compiled, flat })
+}
+
+/// The rows of a data file.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn data(path: &Path, compiled: &Compiled) -> Result<Dataset, Failure> {
+    Ok(data::read(path, compiled.written.variables())?)
+}

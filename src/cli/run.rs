@@ -1,0 +1,52 @@
+//! The choices of how to run, made once for all verbs.
+
+use super::args::{EngineName, Run};
+use super::failure::Failure;
+use crate::circuit::Weights;
+use crate::compile::Compiled;
+use crate::diag::{Code, Diagnostic};
+
+/// Checks that what was chosen can be had, and sets the number of threads.
+///
+/// # Errors
+/// E0701 for the CUDA engine.
+pub fn check(run: &Run) -> Result<(), Failure> {
+    if run.engine == EngineName::Cuda {
+        return Err(no_cuda());
+    }
+    if run.threads.is_some() {
+        // It fails only where the threads have been made before, by a check of the same choice.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads(run)).build_global();
+    }
+    Ok(())
+}
+
+/// What is said where CUDA is asked for.
+pub fn no_cuda() -> Failure {
+    let message = "this build has no CUDA engine; the CPU engine needs nothing installed";
+    Diagnostic::new(Code::E0701, message).help("use `--engine cpu`").into()
+}
+
+/// How many threads to use: those asked for, or as many as the machine has.
+pub fn threads(run: &Run) -> usize {
+    match run.threads {
+        Some(threads) => usize::from(threads),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+/// All mixture weights of a circuit as written, learnable or not.
+pub fn weights(compiled: &Compiled) -> usize {
+    compiled.written.weights().values().map(Weights::len).sum()
+}
+
+/// How to run where the command line leaves no choice.
+pub fn defaults() -> Run {
+    Run {
+        engine: EngineName::Cpu,
+        threads: None,
+        memory: None,
+        no_sharing: false,
+        no_rewrite: false,
+    }
+}
