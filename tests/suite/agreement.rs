@@ -21,9 +21,9 @@ use crate::support::random_circuits::{Kinds, circuit};
 /// for f32 engines.
 const TOLERANCE: f64 = 1e-5;
 
-/// Rows add gradients of order one. Where all of a tensor's cancel (a softmax does not see a shift of its
+/// Each of some hundred rows and several sectors adds a gradient of order one. Where all of a tensor's cancel (a softmax does not see a shift of its
 /// logits) what is left is their rounding, and this stands for the largest entry.
-const CANCELLED: f64 = 1.0;
+const CANCELLED: f64 = 10.0;
 
 /// log p of each row and the gradient of their sum, by the oracle.
 pub fn by_reference(compiled: &Compiled, flat: &[f64], data: &Dataset) -> (Vec<f64>, Vec<f64>) {

@@ -60,8 +60,13 @@ pub fn spread(circuit: &ValidCircuit, parameters: &Parameters, seed: u64) -> Vec
     let mut flat: Vec<f64> = parameters.initial(circuit, seed, None);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     for (id, spec) in parameters.tensors().iter() {
-        // Leaves keep within a few standard deviations of zero.
-        let spread = if spec.group() == "leaf" { 0.3 } else { 1.5 };
+        // Leaves keep within a few standard deviations of zero; a network multiplies its layers, and
+        // soon makes logits that no f32 gradient survives.
+        let spread = match spec.group() {
+            "leaf" => 0.3,
+            "network" | "embedding" => 0.5,
+            _ => 1.5,
+        };
         for value in &mut flat[parameters.tensors().range(id)] {
             *value += spread * standard_normal(&mut rng);
         }
