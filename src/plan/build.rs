@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::arena::{Tenant, allocate};
-use super::blocks::blocks;
+use super::blocks::groups;
 use super::emit::{Emitted, emit};
 use super::parts::{Component, components};
 use super::{LANES, NOWHERE, Op, Part, Plan, Program, Purpose, Schedule, Value, cost};
@@ -40,7 +40,6 @@ pub fn plan(circuit: &ValidCircuit, parameters: &Parameters, options: &Options) 
     }
     let mut planner = Planner {
         circuit,
-        parameters,
         options,
         programs: Vec::new(),
         number: HashMap::new(),
@@ -57,7 +56,8 @@ pub fn plan(circuit: &ValidCircuit, parameters: &Parameters, options: &Options) 
     let Planner { programs, parts, coefficients, .. } = planner;
     let tiles = (options.batch as usize).div_ceil(LANES);
     let below_head = components.len().max(1);
-    let sectors = parts.iter().flat_map(|part| &part.blocks).map(|block| block.sectors.len());
+    let groups = groups(parameters, &parts);
+    let sectors = groups.iter().flat_map(|group| &group.blocks).map(|block| block.sectors.len());
     Plan {
         purpose: options.purpose,
         schedule: options.schedule,
@@ -66,6 +66,7 @@ pub fn plan(circuit: &ValidCircuit, parameters: &Parameters, options: &Options) 
         sectors: sectors.sum::<usize>() as u32,
         programs,
         parts,
+        groups,
         coefficients,
         variables: circuit.variables().len() as u32,
     }
@@ -73,7 +74,6 @@ pub fn plan(circuit: &ValidCircuit, parameters: &Parameters, options: &Options) 
 
 struct Planner<'a> {
     circuit: &'a ValidCircuit,
-    parameters: &'a Parameters,
     options: &'a Options,
     programs: Vec<Program>,
     number: HashMap<Program, u32>,
@@ -94,7 +94,6 @@ impl Planner<'_> {
         let first_coefficient = self.coefficients;
         coefficients.iter_mut().for_each(|entry| entry.at += first_coefficient);
         self.coefficients += program.coefficients as usize;
-        let blocks = blocks(self.parameters, &coefficients);
         let has_zeros = coefficients.iter().any(|entry| match entry.source {
             super::Source::Weights(id) => match &self.circuit.weights()[id].source {
                 WeightSource::Given(values) | WeightSource::Frozen(values) => values.contains(&0.0),
@@ -111,7 +110,7 @@ impl Planner<'_> {
                 number
             }
         };
-        let part = Part { program, columns, first_coefficient, coefficients, blocks, has_zeros };
+        let part = Part { program, columns, first_coefficient, coefficients, has_zeros };
         self.parts.push(part);
     }
 }

@@ -63,6 +63,7 @@ pub fn check(plan: &Plan) -> Result<(), PlanFault> {
             return Err(fault("a column that the part lacks"));
         }
     }
+    check_groups(plan).map_err(fault)?;
     if next != plan.coefficients {
         return Err(fault("the number of coefficients is wrong"));
     }
@@ -74,6 +75,36 @@ pub fn check(plan: &Plan) -> Result<(), PlanFault> {
         })?;
     }
     Ok(())
+}
+
+/// Groups cover the parts in order, and blocks write within their own parts.
+fn check_groups(plan: &Plan) -> Result<(), &'static str> {
+    let mut next = 0;
+    for group in &plan.groups {
+        let (first, end) = group.parts;
+        if first != next || end <= first || end as usize > plan.parts.len() {
+            return Err("groups that do not cover the parts in order");
+        }
+        next = end;
+        for block in &group.blocks {
+            let len = u64::from(block.rows) * u64::from(block.cols);
+            let within = |&(part, at): &(u32, u32)| {
+                (first..end).contains(&part)
+                    && u64::from(at) + len
+                        <= u64::from(plan.program(&plan.parts[part as usize]).coefficients)
+            };
+            if block.sectors.len() != block.at.len() || !block.at.iter().all(within) {
+                return Err("a block that writes beyond its parts");
+            }
+            if !block.sectors.len().is_multiple_of(block.span.max(1) as usize) {
+                return Err("a block that splits a normalisation group");
+            }
+        }
+    }
+    match next as usize == plan.parts.len() {
+        true => Ok(()),
+        false => Err("groups that leave out a part"),
+    }
 }
 
 type Fault = (Option<usize>, String);

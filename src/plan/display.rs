@@ -49,7 +49,7 @@ impl fmt::Display for Plan {
 
 fn write_blocks(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     let mut kinds: Vec<(String, usize, usize)> = Vec::new();
-    for block in plan.parts.iter().flat_map(|part| &part.blocks) {
+    for block in plan.groups.iter().flat_map(|group| &group.blocks) {
         let span = if block.span > 1 { format!(" span {}", block.span) } else { String::new() };
         let maker = format!("{:?}", block.maker).to_lowercase();
         let kind = format!("{maker} {}×{}{span}", block.rows, block.cols);

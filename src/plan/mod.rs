@@ -273,8 +273,17 @@ pub struct Block {
     pub span: u32,
     /// The sectors, by ordinal.
     pub sectors: Vec<u32>,
-    /// Where the weights of each begin among the coefficients.
-    pub at: Vec<usize>,
+    /// Where the weights of each go: the part, and their place among its coefficients.
+    pub at: Vec<(u32, u32)>,
+}
+
+/// Neighbouring parts whose weights are made together, so that blocks are large.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// The first of its parts, and the first after them.
+    pub parts: (u32, u32),
+    /// How their weights are made.
+    pub blocks: Vec<Block>,
 }
 
 /// A run of a program over variables and coefficients of its own.
@@ -288,8 +297,6 @@ pub struct Part {
     pub first_coefficient: usize,
     /// Its coefficients, in their order.
     pub coefficients: Vec<Coefficients>,
-    /// How its weights are made.
-    pub blocks: Vec<Block>,
     /// Weights of it that are zero for ever: no lower bound follows for its sums.
     pub has_zeros: bool,
 }
@@ -310,6 +317,8 @@ pub struct Plan {
     pub programs: Vec<Program>,
     /// The parts; the head is last.
     pub parts: Vec<Part>,
+    /// Groups of parts, in order; the head is one of its own, the last.
+    pub groups: Vec<Group>,
     /// Numbers of all coefficients.
     pub coefficients: usize,
     /// Number of variables: columns of the data.

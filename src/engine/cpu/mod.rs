@@ -26,25 +26,28 @@ use self::doubt::Doubt;
 use self::passes::{Batch, HeadPass, PartBack, PartForward};
 use self::state::{HeadShard, PartState};
 use self::tile::Workspace;
-use self::weights::{Making, WeightScratch, split};
+use self::weights::{Making, WeightScratch, constants, split};
 use super::{Executable, Tally};
 use crate::compile::Compiled;
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
-use crate::plan::{LANES, Part, Plan, Purpose, check};
+use crate::plan::{Group, LANES, Plan, Purpose, check};
+use crate::simd::take;
 
 /// A plan, ready to run on this machine's processor.
 pub struct CpuExecutable {
     compiled: Arc<Compiled>,
     plan: Plan,
-    pool: rayon::ThreadPool,
+    pool: Arc<rayon::ThreadPool>,
     workers: Vec<Mutex<Worker>>,
     /// The parts of the plan; the head is last.
     states: Vec<PartState>,
     head_shards: Vec<HeadShard>,
     /// The batch, [tiles][variables][LANES].
     data: Vec<f32>,
-    /// What each part alone learns, ascending, with the number of the part.
+    /// Gradients by shared tensors, a buffer a group: those of all makers one after the other.
+    d_shared: Vec<Vec<f32>>,
+    /// What each group alone learns, ascending, with the number of the group.
     ranges: Vec<(Range<usize>, usize)>,
     /// Where the units of each value of each program begin.
     offsets: Vec<Vec<usize>>,
@@ -80,27 +83,34 @@ impl CpuExecutable {
             Mutex::new(Worker { workspace: Workspace::new(&plan), weights })
         };
         let workers = (0..pool.current_num_threads()).map(worker).collect();
-        let shared: usize = parameters.makers().iter().map(|maker| maker.shared.len()).sum();
         let mut states: Vec<PartState> =
-            plan.parts.iter().map(|part| PartState::new(&plan, part, shared)).collect();
+            plan.parts.iter().map(|part| PartState::new(&plan, part)).collect();
+        for (part, state) in plan.parts.iter().zip(&mut states) {
+            state.constant_least = constants(&compiled.circuit, part, &mut state.coefficients);
+        }
         let mut ranges = Vec::new();
-        for (number, (part, state)) in plan.parts.iter().zip(&mut states).enumerate() {
-            let making = Making { circuit: &compiled.circuit, parameters, part };
-            state.constant_least = making.constants(&mut state.coefficients);
+        for (number, group) in plan.groups.iter().enumerate() {
+            let making = Making::of(&compiled, &plan, group);
             ranges.extend(making.own_ranges().into_iter().map(|range| (range, number)));
         }
         ranges.sort_by_key(|(range, _)| range.start);
+        let shared: usize = parameters.makers().iter().map(|maker| maker.shared.len()).sum();
+        let d_shared = match plan.purpose {
+            Purpose::Train => vec![vec![0.0; shared]; plan.groups.len()],
+            Purpose::Evaluate => Vec::new(),
+        };
         let head_shards = HeadShard::all(&plan);
         let data = vec![0.0; plan.tiles() * plan.variables as usize * LANES];
         let offsets = plan.programs.iter().map(logs::offsets).collect();
         Ok(CpuExecutable {
             compiled,
             plan,
-            pool,
+            pool: Arc::new(pool),
             workers,
             states,
             head_shards,
             data,
+            d_shared,
             ranges,
             offsets,
         })
@@ -120,14 +130,17 @@ impl CpuExecutable {
 
     fn make_weights(&mut self, flat: &[f32]) {
         let CpuExecutable { compiled, plan, pool, workers, states, .. } = self;
-        let make = |(state, part): (&mut PartState, &Part)| {
-            let making =
-                Making { circuit: &compiled.circuit, parameters: &compiled.parameters, part };
-            let scratch = &mut own_worker(workers).weights;
-            let least = making.make(flat, &mut state.coefficients, scratch);
-            state.certify(plan.program(part), least.and(state.constant_least), part.has_zeros);
-        };
-        pool.install(|| states.par_iter_mut().zip(&plan.parts).for_each(make));
+        pool.install(|| {
+            let make = |(group, states): (&Group, &mut [PartState])| {
+                let making = Making::of(compiled, plan, group);
+                let least = making.make(flat, states, &mut own_worker(workers).weights);
+                for (state, part) in states.iter_mut().zip(making.parts) {
+                    let least = least.and(state.constant_least);
+                    state.certify(plan.program(part), least, part.has_zeros);
+                }
+            };
+            by_group(&plan.groups, states).for_each(make);
+        });
     }
 
     /// Runs all parts forward over the first `rows` rows of the batch, then the head, which leaves ln
@@ -218,19 +231,16 @@ impl CpuExecutable {
 
     /// From the gradients by coefficients to those by parameters.
     fn collect(&mut self, flat: &[f32], gradient: &mut [f32]) {
-        let CpuExecutable { compiled, plan, pool, workers, states, ranges, .. } = self;
-        let own = split(gradient, ranges, plan.parts.len());
+        let CpuExecutable { compiled, plan, pool, workers, states, d_shared, ranges, .. } = self;
+        let own = split(gradient, ranges, plan.groups.len());
         pool.install(|| {
-            let all = states.par_iter_mut().zip(&plan.parts).zip(own);
-            all.for_each(|((state, part), mut own)| {
-                state.join_shards();
-                let making =
-                    Making { circuit: &compiled.circuit, parameters: &compiled.parameters, part };
-                let PartState { coefficients, shards, d_shared, .. } = state;
+            let groups = by_group(&plan.groups, states).zip(own).zip(&mut *d_shared);
+            groups.for_each(|(((group, states), mut own), d_shared)| {
+                states.iter_mut().for_each(PartState::join_shards);
                 d_shared.fill(0.0);
-                let d_coefficients = &shards[0].d_coefficients;
                 let scratch = &mut own_worker(workers).weights;
-                making.back(flat, coefficients, d_coefficients, &mut own, d_shared, scratch);
+                let making = Making::of(compiled, plan, group);
+                making.back(flat, states, &mut own, d_shared, scratch);
             });
         });
         let mut first = 0;
@@ -239,12 +249,25 @@ impl CpuExecutable {
             target.fill(0.0);
             let range = first..first + target.len();
             first = range.end;
-            for state in &*states {
-                let more = &state.d_shared[range.clone()];
+            for d_shared in &*d_shared {
+                let more = &d_shared[range.clone()];
                 target.iter_mut().zip(more).for_each(|(target, &more)| *target += more);
             }
         }
     }
+}
+
+/// The states of each group's parts.
+fn by_group<'a>(
+    groups: &'a [Group],
+    mut states: &'a mut [PartState],
+) -> rayon::vec::IntoIter<(&'a Group, &'a mut [PartState])> {
+    let mut pairs = Vec::with_capacity(groups.len());
+    for group in groups {
+        let count = (group.parts.1 - group.parts.0) as usize;
+        pairs.push((group, take(&mut states, count)));
+    }
+    pairs.into_par_iter()
 }
 
 impl Executable for CpuExecutable {
@@ -255,12 +278,15 @@ impl Executable for CpuExecutable {
     fn log_likelihood(&mut self, data: &Dataset, rows: &[u32], log_p: &mut [f64]) -> Tally {
         let mut tally = Tally::default();
         let batch = self.plan.batch as usize;
-        for (rows, log_p) in rows.chunks(batch).zip(log_p.chunks_mut(batch)) {
-            self.gather(data, rows);
-            let missing = data.has_missing();
-            self.forward(rows.len(), missing, false, log_p);
-            tally.in_logs += self.settle_doubt(rows.len(), missing, false, log_p);
-        }
+        let pool = self.pool.clone();
+        pool.install(|| {
+            for (rows, log_p) in rows.chunks(batch).zip(log_p.chunks_mut(batch)) {
+                self.gather(data, rows);
+                let missing = data.has_missing();
+                self.forward(rows.len(), missing, false, log_p);
+                tally.in_logs += self.settle_doubt(rows.len(), missing, false, log_p);
+            }
+        });
         tally.impossible = log_p.iter().filter(|&&log| log == f64::NEG_INFINITY).count();
         tally
     }
@@ -278,15 +304,20 @@ impl Executable for CpuExecutable {
         assert!(self.plan.purpose == Purpose::Train, "a plan for evaluation has no gradients");
         assert!(rows.len() <= self.plan.batch as usize, "more rows than the plan's batch");
         let missing = data.has_missing();
-        self.make_weights(parameters);
-        self.gather(data, rows);
-        self.forward(rows.len(), missing, true, log_p);
-        self.backward(rows.len(), missing);
-        let in_logs = self.settle_doubt(rows.len(), missing, true, log_p);
-        if self.ranges.iter().map(|(range, _)| range.len()).sum::<usize>() < gradient.len() {
-            gradient.fill(0.0);
-        }
-        self.collect(parameters, gradient);
+        // Entered once: each entry from outside costs a wake-up.
+        let pool = self.pool.clone();
+        let in_logs = pool.install(|| {
+            self.make_weights(parameters);
+            self.gather(data, rows);
+            self.forward(rows.len(), missing, true, log_p);
+            self.backward(rows.len(), missing);
+            let in_logs = self.settle_doubt(rows.len(), missing, true, log_p);
+            if self.ranges.iter().map(|(range, _)| range.len()).sum::<usize>() < gradient.len() {
+                gradient.fill(0.0);
+            }
+            self.collect(parameters, gradient);
+            in_logs
+        });
         let impossible = log_p.iter().filter(|&&log| log == f64::NEG_INFINITY).count();
         Tally { impossible, in_logs }
     }

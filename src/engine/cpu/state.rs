@@ -14,8 +14,6 @@ pub(super) struct PartState {
     /// Whether no product of this part can lose a unit under the weights made last.
     pub(super) certified: bool,
     pub(super) shards: Vec<Shard>,
-    /// Gradients by shared tensors, those of all makers one after the other.
-    pub(super) d_shared: Vec<f32>,
 }
 
 /// What a part has of a run of tiles.
@@ -42,7 +40,7 @@ fn is_certified(program: &Program, least: Least, has_zeros: bool) -> bool {
 }
 
 impl PartState {
-    pub(super) fn new(plan: &Plan, part: &Part, shared: usize) -> Self {
+    pub(super) fn new(plan: &Plan, part: &Part) -> Self {
         let program = plan.program(part);
         let train = plan.purpose == Purpose::Train;
         let is_head = std::ptr::eq(part, plan.head());
@@ -67,7 +65,6 @@ impl PartState {
             constant_least: Least::NONE,
             certified: false,
             shards: shard_tiles(plan).map(shard).collect(),
-            d_shared: vec![0.0; if train { shared } else { 0 }],
         }
     }
 

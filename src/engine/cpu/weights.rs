@@ -1,5 +1,5 @@
-//! From parameters to the coefficients of a part, and from the gradient by these back to the
-//! parameters.
+//! From parameters to the coefficients of a group of parts, and from the gradient by these back to
+//! the parameters.
 //!
 //! Logits come from the generators block by block; the softmax runs over 64 sectors at once, each in
 //! a lane of its own, so that groups of five cost what wide ones do.
@@ -8,12 +8,14 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
+use super::state::PartState;
 use crate::circuit::{ValidCircuit, WeightSource};
+use crate::compile::Compiled;
 use crate::ids::DistId;
-use crate::leaf::{Family, discrete, gaussian};
+use crate::leaf::{Dist, Family, discrete, gaussian};
 use crate::param::normalise::{Least, softmax_backward_lanes, softmax_lanes};
 use crate::param::{self, Shape};
-use crate::plan::{Block, Coefficients, LANES, Part, Plan, Source};
+use crate::plan::{Block, Coefficients, Group, LANES, Part, Plan, Source};
 use crate::sector::{MakerBinding, Parameters};
 use crate::simd::{Kernels, Vector, align, take};
 
@@ -28,7 +30,7 @@ pub(super) struct WeightScratch {
 impl WeightScratch {
     pub(super) fn new(plan: &Plan, parameters: &Parameters) -> Self {
         let (mut logits, mut own, mut tile, mut work) = (0, 0, 0, 0);
-        for block in plan.parts.iter().flat_map(|part| &part.blocks) {
+        for block in plan.groups.iter().flat_map(|group| &group.blocks) {
             let Some(maker) = parameters.maker(block.maker) else { continue };
             let len = (block.rows * block.cols) as usize;
             logits = logits.max(block.sectors.len() * len);
@@ -58,73 +60,49 @@ struct Buffers<'a> {
     work: &'a mut [f32],
 }
 
-/// A part's coefficients, relative to its first.
+/// A group of parts.
 pub(super) struct Making<'a> {
     pub(super) circuit: &'a ValidCircuit,
     pub(super) parameters: &'a Parameters,
-    pub(super) part: &'a Part,
+    pub(super) parts: &'a [Part],
+    pub(super) group: &'a Group,
 }
 
-impl Making<'_> {
-    /// Writes what no parameter changes: frozen weights, and tables of frozen leaves. Says how small
-    /// the weights among them are.
-    pub(super) fn constants(&self, coefficients: &mut [f32]) -> Least {
-        let mut least = Least::NONE;
-        for entry in &self.part.coefficients {
-            let out = &mut coefficients[self.range(entry)];
-            match entry.source {
-                Source::Weights(id) => {
-                    let weights = &self.circuit.weights()[id];
-                    let WeightSource::Frozen(values) = &weights.source else { continue };
-                    let cols = weights.cols as usize;
-                    for (out, row) in out.chunks_exact_mut(cols).zip(values.chunks_exact(cols)) {
-                        let sum: f64 = row.iter().sum();
-                        out.iter_mut().zip(row).for_each(|(out, &w)| *out = (w / sum) as f32);
-                        let positive = out.iter().copied().filter(|&w| w > 0.0);
-                        let weight = positive.fold(f32::INFINITY, f32::min);
-                        least = least.and(Least { weight, zero: row.contains(&0.0) });
-                    }
-                }
-                Source::Dist(id) => self.constant_table(id, out),
-            }
-        }
-        least
+impl<'a> Making<'a> {
+    /// The group of this number.
+    pub(super) fn of(compiled: &'a Compiled, plan: &'a Plan, group: &'a Group) -> Self {
+        let parts = &plan.parts[group.parts.0 as usize..group.parts.1 as usize];
+        let (circuit, parameters) = (&compiled.circuit, &compiled.parameters);
+        Making { circuit, parameters, parts, group }
     }
 
-    fn constant_table(&self, id: DistId, out: &mut [f32]) {
-        let dist = &self.circuit.dists()[id];
-        if let Family::Indicators { states } = dist.family {
-            out.fill(0.0);
-            out.iter_mut().step_by(states as usize + 1).for_each(|out| *out = 1.0);
-        } else if let (true, Some(raw)) = (dist.frozen, dist.given_raw()) {
-            let raw: Vec<f32> = raw.into_iter().map(|value| value as f32).collect();
-            table_of(dist.family, &raw, out);
-        }
-    }
-
-    fn range(&self, entry: &Coefficients) -> Range<usize> {
-        let start = entry.at - self.part.first_coefficient;
-        start..start + entry.len
+    /// Leaf tables of all parts: part, distribution, and range of coefficients.
+    fn tables(&self) -> impl Iterator<Item = (usize, DistId, Range<usize>)> + use<'a> {
+        self.parts.iter().enumerate().flat_map(|(number, part)| {
+            part.coefficients.iter().filter_map(move |entry| match entry.source {
+                Source::Dist(id) => Some((number, id, range(part, entry))),
+                Source::Weights(_) => None,
+            })
+        })
     }
 
     /// Writes what parameters change, and says how small the coefficients are.
     pub(super) fn make(
         &self,
         flat: &[f32],
-        coefficients: &mut [f32],
+        states: &mut [PartState],
         scratch: &mut WeightScratch,
     ) -> Least {
         let mut least = Least::NONE;
-        for block in &self.part.blocks {
+        for block in &self.group.blocks {
             let Some(maker) = self.parameters.maker(block.maker) else { continue };
-            let first = self.part.first_coefficient;
-            let task =
-                MakeBlock { maker, block, first, flat, coefficients, buffers: scratch.parts() };
+            let first = self.group.parts.0;
+            let buffers = scratch.parts();
+            let task = MakeBlock { maker, block, first, flat, states, buffers };
             least = least.and(pulp::Arch::new().dispatch(task));
         }
-        for entry in &self.part.coefficients {
-            let Source::Dist(id) = entry.source else { continue };
-            let out = &mut coefficients[self.range(entry)];
+        for (number, id, range) in self.tables() {
+            let out = &mut states[number].coefficients[range];
             let raw = self.parameters.leaf(id);
             let family = self.circuit.dists()[id].family;
             if !raw.is_empty() {
@@ -139,61 +117,53 @@ impl Making<'_> {
         least
     }
 
-    /// Takes the gradient by the coefficients back: writes that by the part's own parameters through
-    /// `own`, adds that by shared ones to `d_shared`, [makers' shared tensors one after the other].
+    /// Takes the gradients by coefficients, those of each part's first shard, back: writes those by
+    /// the group's own parameters through `own`, adds those by shared ones to `d_shared`, the shared
+    /// tensors of all makers one after the other.
     pub(super) fn back(
         &self,
         flat: &[f32],
-        coefficients: &[f32],
-        d_coefficients: &[f32],
+        states: &[PartState],
         own: &mut OwnGradients<'_>,
         d_shared: &mut [f32],
         scratch: &mut WeightScratch,
     ) {
-        for block in &self.part.blocks {
+        for block in &self.group.blocks {
             let Some(maker) = self.parameters.maker(block.maker) else { continue };
-            let skipped = self.parameters.makers().iter();
-            let before: usize = skipped
-                .take_while(|other| other.maker != block.maker)
-                .map(|other| other.shared.len())
-                .sum();
+            let makers = self.parameters.makers().iter();
+            let before = makers.take_while(|other| other.maker != block.maker);
+            let before: usize = before.map(|other| other.shared.len()).sum();
             pulp::Arch::new().dispatch(BlockBack {
                 maker,
                 block,
-                first: self.part.first_coefficient,
+                first: self.group.parts.0,
                 flat,
-                coefficients,
-                d_coefficients,
+                states,
                 own,
                 d_shared: &mut d_shared[before..before + maker.shared.len()],
                 buffers: scratch.parts(),
             });
         }
-        for entry in &self.part.coefficients {
-            let Source::Dist(id) = entry.source else { continue };
+        for (number, id, range) in self.tables() {
             let raw = self.parameters.leaf(id);
             if !raw.is_empty() {
-                let range = self.range(entry);
-                let (table, d_table) = (&coefficients[range.clone()], &d_coefficients[range]);
+                let state = &states[number];
+                let table = &state.coefficients[range.clone()];
+                let d_table = &state.shards[0].d_coefficients[range];
                 let family = self.circuit.dists()[id].family;
-                let d_raw = own.rows(raw.clone());
-                table_back(family, &flat[raw], table, d_table, d_raw);
+                table_back(family, &flat[raw.clone()], table, d_table, own.rows(raw));
             }
         }
     }
 
-    /// The ranges of the flat buffer that this part alone reads, ascending, neighbours joined.
+    /// The ranges of the flat buffer that this group alone reads, ascending, neighbours joined.
     pub(super) fn own_ranges(&self) -> Vec<Range<usize>> {
         let mut ranges: Vec<Range<usize>> = Vec::new();
-        for block in &self.part.blocks {
+        for block in &self.group.blocks {
             let Some(maker) = self.parameters.maker(block.maker) else { continue };
             ranges.extend(block.sectors.iter().map(|&sector| maker.own_row(sector)));
         }
-        for entry in &self.part.coefficients {
-            if let Source::Dist(id) = entry.source {
-                ranges.push(self.parameters.leaf(id));
-            }
-        }
+        ranges.extend(self.tables().map(|(_, id, _)| self.parameters.leaf(id)));
         ranges.retain(|range| !range.is_empty());
         ranges.sort_unstable_by_key(|range| range.start);
         let mut joined: Vec<Range<usize>> = Vec::new();
@@ -207,7 +177,48 @@ impl Making<'_> {
     }
 }
 
-/// The pieces of the flat gradient that one part writes.
+/// Coefficients of one source, relative to their part.
+fn range(part: &Part, entry: &Coefficients) -> Range<usize> {
+    let start = entry.at - part.first_coefficient;
+    start..start + entry.len
+}
+
+/// Writes what no parameter changes of a part: frozen weights, and tables of frozen leaves. Says how
+/// small the weights among them are.
+pub(super) fn constants(circuit: &ValidCircuit, part: &Part, coefficients: &mut [f32]) -> Least {
+    let mut least = Least::NONE;
+    for entry in &part.coefficients {
+        let out = &mut coefficients[range(part, entry)];
+        match entry.source {
+            Source::Weights(id) => {
+                let weights = &circuit.weights()[id];
+                let WeightSource::Frozen(values) = &weights.source else { continue };
+                let cols = weights.cols as usize;
+                for (out, row) in out.chunks_exact_mut(cols).zip(values.chunks_exact(cols)) {
+                    let sum: f64 = row.iter().sum();
+                    out.iter_mut().zip(row).for_each(|(out, &w)| *out = (w / sum) as f32);
+                    let positive = out.iter().copied().filter(|&w| w > 0.0);
+                    let weight = positive.fold(f32::INFINITY, f32::min);
+                    least = least.and(Least { weight, zero: row.contains(&0.0) });
+                }
+            }
+            Source::Dist(id) => constant_table(&circuit.dists()[id], out),
+        }
+    }
+    least
+}
+
+fn constant_table(dist: &Dist, out: &mut [f32]) {
+    if let Family::Indicators { states } = dist.family {
+        out.fill(0.0);
+        out.iter_mut().step_by(states as usize + 1).for_each(|out| *out = 1.0);
+    } else if let (true, Some(raw)) = (dist.frozen, dist.given_raw()) {
+        let raw: Vec<f32> = raw.into_iter().map(|value| value as f32).collect();
+        table_of(dist.family, &raw, out);
+    }
+}
+
+/// The pieces of the flat gradient that one group writes.
 pub(super) struct OwnGradients<'a> {
     pub(super) pieces: Vec<(usize, &'a mut [f32])>,
 }
@@ -221,19 +232,19 @@ impl OwnGradients<'_> {
     }
 }
 
-/// Cuts the flat gradient into the pieces of each part. `ranges` are those of all parts; no two
+/// Cuts the flat gradient into the pieces of each group. `ranges` are those of all groups; no two
 /// overlap.
 pub(super) fn split<'a>(
     mut flat: &'a mut [f32],
     ranges: &[(Range<usize>, usize)],
-    parts: usize,
+    groups: usize,
 ) -> Vec<OwnGradients<'a>> {
     let mut own: Vec<OwnGradients<'a>> =
-        (0..parts).map(|_| OwnGradients { pieces: Vec::new() }).collect();
+        (0..groups).map(|_| OwnGradients { pieces: Vec::new() }).collect();
     let mut at = 0;
-    for (range, part) in ranges {
+    for (range, group) in ranges {
         take(&mut flat, range.start - at);
-        own[*part].pieces.push((range.start, take(&mut flat, range.len())));
+        own[*group].pieces.push((range.start, take(&mut flat, range.len())));
         at = range.end;
     }
     own
@@ -243,9 +254,10 @@ pub(super) fn split<'a>(
 struct MakeBlock<'a> {
     maker: &'a MakerBinding,
     block: &'a Block,
-    first: usize,
+    /// The part that is the first of `states`.
+    first: u32,
     flat: &'a [f32],
-    coefficients: &'a mut [f32],
+    states: &'a mut [PartState],
     buffers: Buffers<'a>,
 }
 
@@ -254,7 +266,7 @@ impl WithSimd for MakeBlock<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Least {
-        let MakeBlock { maker, block, first, flat, coefficients, buffers } = self;
+        let MakeBlock { maker, block, first, flat, states, buffers } = self;
         let sizes = Sizes::of(block);
         let logits = &mut buffers.logits[..block.sectors.len() * sizes.sector];
         let (own, shared) = (&flat[maker.own.clone()], &flat[maker.shared.clone()]);
@@ -267,8 +279,9 @@ impl WithSimd for MakeBlock<'_> {
             Vector(simd).rows_to_lanes(groups, sizes.group, tile);
             least = least.and(softmax_lanes(simd, tile, sizes.row, groups.len() / sizes.group));
             Vector(simd).lanes_to_rows(tile, sizes.group, groups);
-            for (sector, &at) in groups.chunks_exact(sizes.sector).zip(places) {
-                coefficients[at - first..][..sizes.sector].copy_from_slice(sector);
+            for (sector, &(part, at)) in groups.chunks_exact(sizes.sector).zip(places) {
+                let coefficients = &mut states[(part - first) as usize].coefficients;
+                coefficients[at as usize..][..sizes.sector].copy_from_slice(sector);
             }
         }
         least
@@ -279,10 +292,9 @@ impl WithSimd for MakeBlock<'_> {
 struct BlockBack<'a, 'b> {
     maker: &'a MakerBinding,
     block: &'a Block,
-    first: usize,
+    first: u32,
     flat: &'a [f32],
-    coefficients: &'a [f32],
-    d_coefficients: &'a [f32],
+    states: &'a [PartState],
     own: &'a mut OwnGradients<'b>,
     d_shared: &'a mut [f32],
     buffers: Buffers<'a>,
@@ -300,14 +312,16 @@ impl WithSimd for BlockBack<'_, '_> {
         for (groups, places) in logits.chunks_mut(LANES * sizes.group).zip(places) {
             let (tile, d_tile) =
                 (&mut tile[..sizes.group * LANES], &mut d_tile[..sizes.group * LANES]);
-            for (numbers, tile) in
-                [(self.coefficients, &mut *tile), (self.d_coefficients, &mut *d_tile)]
-            {
-                for (sector, &at) in groups.chunks_exact_mut(sizes.sector).zip(places) {
-                    sector.copy_from_slice(&numbers[at - self.first..][..sizes.sector]);
-                }
-                Vector(simd).rows_to_lanes(groups, sizes.group, tile);
+            for (sector, &(part, at)) in groups.chunks_exact_mut(sizes.sector).zip(places) {
+                let coefficients = &self.states[(part - self.first) as usize].coefficients;
+                sector.copy_from_slice(&coefficients[at as usize..][..sizes.sector]);
             }
+            Vector(simd).rows_to_lanes(groups, sizes.group, tile);
+            for (sector, &(part, at)) in groups.chunks_exact_mut(sizes.sector).zip(places) {
+                let shard = &self.states[(part - self.first) as usize].shards[0];
+                sector.copy_from_slice(&shard.d_coefficients[at as usize..][..sizes.sector]);
+            }
+            Vector(simd).rows_to_lanes(groups, sizes.group, d_tile);
             softmax_backward_lanes(simd, tile, d_tile, sizes.row);
             Vector(simd).lanes_to_rows(d_tile, sizes.group, groups);
         }
