@@ -105,7 +105,7 @@ impl<T: Real> Generator<T> for Factors {
             d_v.fill(T::zero());
             for ((d_u, &u), d_logits) in d_u.iter_mut().zip(u).zip(d_logits.chunks_exact(v.len())) {
                 *d_u = d_logits.iter().zip(v).fold(T::zero(), |sum, (&d, &v)| sum + d * v);
-                d_v.iter_mut().zip(d_logits).for_each(|(d_v, &d)| *d_v = *d_v + u * d);
+                d_v.iter_mut().zip(d_logits).for_each(|(d_v, &d)| *d_v += u * d);
             }
         }
     }

@@ -66,7 +66,14 @@ mod tests {
             Ok((circuit, _)) => dot(&circuit, &map),
             Err(faults) => faults.to_string(),
         };
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"
+        digraph circuit {
+          node [fontname="sans-serif"];
+          n0 [shape=box, label="n0\nx0 Indicators\n2 units"];
+          n1 [shape=circle, label="n1\n+ w0"];
+          n1 -> n0;
+        }
+        "#);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub enum Length {
 /// The two contestants. Both see the same batches.
 pub fn contestants(seed: u64, length: Length) -> [Contestant; 2] {
     let (steps, eval_every) = match length {
-        Length::Full => (1_000, 50),
+        Length::Full => (800, 50),
         Length::Quick => (20, 5),
     };
     let contestant = |name, parameterizer: &str, rate| {

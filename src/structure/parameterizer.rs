@@ -58,6 +58,6 @@ mod tests {
 
     #[test]
     fn an_unregistered_one_is_a_fault_at_its_place() {
-        insta::assert_snapshot!(made("Custom(name: \"Mine\")"), @"");
+        insta::assert_snapshot!(made("Custom(name: \"Mine\")"), @"error[E0402]: no parameterizer is registered under the name `Mine` at Span(Span { start: 80, end: 100 })");
     }
 }
