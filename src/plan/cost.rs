@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{LANES, Op, Plan, Program, Purpose};
+use crate::simd::PARTIAL;
 
 /// Lane rows of the widest thing that a step forms on the way: its concatenated or multiplied inputs,
 /// or the indicators of a look-up.
@@ -101,6 +102,9 @@ impl Memory {
     }
 }
 
+/// Partial sums that leave room for the rest of a tile in a second-level cache of a megabyte.
+const CACHED_SUMS: usize = 1 << 17;
+
 /// Bytes of a number.
 const WORD: usize = 4;
 
@@ -115,13 +119,19 @@ impl Plan {
         let scratch = (0..self.programs.len()).map(|p| self.scratch(p) * row);
         let train = self.purpose == Purpose::Train;
         let outputs: usize = self.below_head().iter().map(|part| self.output_rows(part)).sum();
+        let partial = self.below_head().iter().map(|part| self.partial_sums(self.program(part)));
+        let partial: usize = partial.sum();
         Memory {
             worker: self.programs.iter().map(arenas).max().unwrap_or(0)
                 + scratch.max().unwrap_or(0),
             data: self.variables as usize * row * self.tiles(),
             outputs: outputs * self.tiles() * row * if train { 2 } else { 1 },
             coefficients: self.coefficients * WORD,
-            gradients: if train { self.coefficients * self.shards as usize * WORD } else { 0 },
+            gradients: if train {
+                self.shards as usize * (self.coefficients + partial) * WORD
+            } else {
+                0
+            },
         }
     }
 
@@ -131,6 +141,16 @@ impl Plan {
     pub fn scratch(&self, program: usize) -> usize {
         let program = &self.programs[program];
         3 * program.scratch_rows as usize + 4 * program.widest() + SCRATCH_EXTRA
+    }
+
+    /// Numbers of partial sums that each shard of a part keeps of its gradients by coefficients, so
+    /// that it adds across vectors once for all tiles: [`PARTIAL`] for each, where there are several
+    /// tiles and they stay in cache; else none.
+    pub fn partial_sums(&self, program: &Program) -> usize {
+        let len = program.coefficients as usize * PARTIAL;
+        let several = self.tiles() > self.shards as usize;
+        let wanted = self.purpose == Purpose::Train && several && len <= CACHED_SUMS;
+        if wanted { len + PARTIAL } else { 0 }
     }
 
     /// Lane rows that a part hands to the head for a tile: its outputs' units, and a row of exponents

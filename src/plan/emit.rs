@@ -181,7 +181,9 @@ impl Emitter<'_> {
             circuit::Op::Mixing { weights } => {
                 let inputs: Vec<NodeId> = self.circuit.inputs(node).collect();
                 let values: Vec<u32> = inputs.iter().map(|&n| self.linear_value(n)).collect();
-                let op = Op::Mix { weights: self.weights(weights) };
+                let weights = self.weights(weights);
+                // Of single units a mixing layer is a sum.
+                let op = if units == 1 { Op::Sum { weights } } else { Op::Mix { weights } };
                 let value = self.step(op, units, Domain::Linear, &values);
                 self.made.insert(node, Made::Value(value));
             }

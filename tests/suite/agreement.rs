@@ -8,9 +8,11 @@ use pcc::compile::{Compiled, Options, compile};
 use pcc::data::Dataset;
 use pcc::engine::cpu::CpuExecutable;
 use pcc::engine::{Executable, Tally, reference};
+use pcc::ids::VarId;
 use pcc::plan::{self, Purpose, Schedule, plan};
 use pcc::sample::sample_rows;
 use pcc::sector::SectorKind;
+use pcc::variables::VarKind;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -111,6 +113,13 @@ fn rows_of(compiled: &Compiled, count: usize, seed: u64) -> Dataset {
     let drawn = sample_rows(circuit, &values, &vec![None; width], count, seed).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let missing_share = if seed.is_multiple_of(3) { 0.3 } else { 0.0 };
+    // Far from the means densities differ by more than linear arithmetic can hold.
+    let far = if seed.is_multiple_of(2) { 30.0 } else { 1.0 };
+    let variables = circuit.variables();
+    let is_real = |var: usize| variables.kind(VarId(var as u32)) == VarKind::Real;
+    let drawn: Vec<f32> = (drawn.iter().enumerate())
+        .map(|(at, &x)| if is_real(at % width) { far * x } else { x })
+        .collect();
     let rows = drawn.chunks(width).map(|row| {
         row.iter().map(|&x| (!rng.random_bool(missing_share)).then_some(x)).collect::<Vec<_>>()
     });

@@ -6,11 +6,13 @@
 
 use pulp::Simd;
 
-use super::forward::{Unit, alignment, formed_units, gather, multiply};
-use super::kernels::{indicators, matrix, outer, product_backward};
+use super::forward::{Unit, alignment, formed_units, gather, multiply, operand};
+use super::kernels::{
+    indicators, is_small, matrix, outer, partial_outer, product_backward, product_sum_backward,
+};
 use super::tile::{Arenas, Scratch, span};
 use crate::plan::{INDICATORS, Input, LANES, NOWHERE, Op, Step, Value};
-use crate::simd::Matrix;
+use crate::simd::{Matrix, PARTIAL};
 
 /// Takes what the head finds to be the gradient by an output of a part.
 pub(super) trait Exports {
@@ -33,7 +35,7 @@ pub(super) fn backward<S: Simd>(
     exports: &mut impl Exports,
     arenas: &mut Arenas<'_>,
     scratch: &mut Scratch<'_>,
-    d_coefficients: &mut [f32],
+    d_coefficients: &mut Sums<'_>,
 ) {
     for step in unit.program.steps.iter().rev() {
         let value = &unit.program.values[step.output as usize];
@@ -60,17 +62,17 @@ pub(super) fn backward<S: Simd>(
 }
 
 /// One step on the way back.
-struct Back<'s, 'a, 'b, S> {
+struct Back<'s, 'a, 'b, 'c, S> {
     simd: S,
     unit: &'s Unit<'s>,
     step: &'s Step,
     value: &'s Value,
     arenas: &'s mut Arenas<'a>,
     scratch: &'s mut Scratch<'b>,
-    d_coefficients: &'s mut [f32],
+    d_coefficients: &'s mut Sums<'c>,
 }
 
-impl<S: Simd> Back<'_, '_, '_, S> {
+impl<S: Simd> Back<'_, '_, '_, '_, S> {
     /// Where the gradient by the step's output lies.
     fn own(&self) -> std::ops::Range<usize> {
         span(self.value.gradient, self.value.units)
@@ -79,15 +81,47 @@ impl<S: Simd> Back<'_, '_, '_, S> {
         self.unit.program.inputs(self.step)
     }
     fn product_sum(&mut self) {
+        if self.unit.certified && is_small(formed_units(self.unit, self.step)) {
+            self.small_product_sum();
+            return;
+        }
         self.form_product();
         self.through_weights();
-        self.into_factors();
+        self.reach_factors();
     }
+    /// The step of which a RAT-SPN consists: its gradients by both factors come to scratch.
+    fn small_product_sum(&mut self) {
+        let Op::ProductSum { weights } = self.step.op else { return };
+        let (unit, simd) = (self.unit, self.simd);
+        let inputs = unit.program.inputs(self.step);
+        let (a, b) = (unit.value(&inputs[0]), unit.value(&inputs[1]));
+        let (width, units) = (a.units as usize, self.value.units as usize);
+        let len = width * LANES;
+        let gradient = &self.arenas.gradients[span(self.value.gradient, self.value.units)];
+        let Scratch { formed, left, right, d_left, d_right, indicators, sums, .. } =
+            &mut *self.scratch;
+        let factor_a = operand(simd, unit, a, self.arenas.values, left, indicators);
+        let factor_b = operand(simd, unit, b, self.arenas.values, right, indicators);
+        let table = unit.table(weights, units * width);
+        let (formed, d_a, d_b) = (&mut formed[..len], &mut d_left[..len], &mut d_right[..len]);
+        product_sum_backward(simd, factor_a, factor_b, table, gradient, formed, d_a, d_b);
+        self.d_coefficients.add_outer(simd, weights, gradient, formed, sums);
+        for (input, value, d) in [(&inputs[0], a, &*d_a), (&inputs[1], b, &*d_b)] {
+            if value.gradient != NOWHERE {
+                let target = &mut self.arenas.gradients[span(value.gradient, value.units)];
+                deliver(d, target, input.first);
+            } else if wanted_inline(value) {
+                let step = &unit.program.steps[value.step as usize];
+                table_gradient(simd, unit, step, d, indicators, sums, self.d_coefficients);
+            }
+        }
+    }
+
     fn product(&mut self) {
         self.form_product();
         let own = self.own();
         self.scratch.d_formed[..own.len()].copy_from_slice(&self.arenas.gradients[own]);
-        self.into_factors();
+        self.reach_factors();
     }
 
     /// Forms the product again, with its scale; its inline factors stay in scratch.
@@ -103,8 +137,7 @@ impl<S: Simd> Back<'_, '_, '_, S> {
         let (units, width) = (self.value.units as usize, formed_units(self.unit, self.step));
         let formed = &self.scratch.formed[..width * LANES];
         let gradient = &self.arenas.gradients[span(self.value.gradient, self.value.units)];
-        let d_weights = &mut self.d_coefficients[weights as usize..][..units * width];
-        outer(self.simd, gradient, formed, self.scratch.sums, d_weights);
+        self.d_coefficients.add_outer(self.simd, weights, gradient, formed, self.scratch.sums);
         let table = self.unit.table(weights, units * width);
         let transposed = Matrix::row_major(table, units, width).transposed();
         let d_formed = &mut self.scratch.d_formed[..width * LANES];
@@ -112,7 +145,7 @@ impl<S: Simd> Back<'_, '_, '_, S> {
     }
 
     /// From the gradient by a product to those by its factors.
-    fn into_factors(&mut self) {
+    fn reach_factors(&mut self) {
         let unit = self.unit;
         let inputs = unit.program.inputs(self.step);
         let (a, b) = (unit.value(&inputs[0]), unit.value(&inputs[1]));
@@ -224,10 +257,7 @@ impl<S: Simd> Back<'_, '_, '_, S> {
                 continue;
             }
             if inputs.len() > 1 {
-                let mut factors = [0.0; LANES];
-                for (lane, factor) in factors.iter_mut().enumerate() {
-                    *factor = alignment(value, self.arenas, &common, lane);
-                }
+                let factors = alignment(value, self.arenas, &common);
                 for row in self.scratch.d_formed[range.clone()].chunks_exact_mut(LANES) {
                     row.iter_mut().zip(&factors).for_each(|(d, &factor)| *d *= factor);
                 }
@@ -247,7 +277,7 @@ impl<S: Simd> Back<'_, '_, '_, S> {
                 let row = (input * units + unit) * LANES..(input * units + unit + 1) * LANES;
                 let formed = &self.scratch.formed[row.clone()];
                 let dot: f32 = d.iter().zip(formed).map(|(d, x)| d * x).sum();
-                self.d_coefficients[weights as usize + unit * inputs + input] += dot;
+                self.d_coefficients.add(weights as usize + unit * inputs + input, dot);
                 let weight = table[unit * inputs + input];
                 let d_formed = &mut self.scratch.d_formed[row];
                 d_formed.iter_mut().zip(d).for_each(|(out, &d)| *out = weight * d);
@@ -263,14 +293,14 @@ impl<S: Simd> Back<'_, '_, '_, S> {
             Side::Left => &d_left[..value.units as usize * LANES],
             Side::Right => &d_right[..value.units as usize * LANES],
         };
-        into_table(self.simd, self.unit, step, gradient, indicators, sums, self.d_coefficients);
+        table_gradient(self.simd, self.unit, step, gradient, indicators, sums, self.d_coefficients);
     }
 
     fn stored_lookup(&mut self) {
         let gradient = &self.arenas.gradients[span(self.value.gradient, self.value.units)];
         let Scratch { indicators, sums, .. } = &mut *self.scratch;
         let (unit, step) = (self.unit, self.step);
-        into_table(self.simd, unit, step, gradient, indicators, sums, self.d_coefficients);
+        table_gradient(self.simd, unit, step, gradient, indicators, sums, self.d_coefficients);
     }
 
     fn gaussian(&mut self, column: u32, table: u32) {
@@ -287,8 +317,7 @@ impl<S: Simd> Back<'_, '_, '_, S> {
                 sums[1] -= d * 0.5 * off * off;
                 sums[2] += d;
             }
-            let target = &mut self.d_coefficients[at..at + 3];
-            target.iter_mut().zip(sums).for_each(|(target, sum)| *target += sum);
+            sums.iter().enumerate().for_each(|(i, &sum)| self.d_coefficients.add(at + i, sum));
         }
     }
 
@@ -340,28 +369,59 @@ fn deliver(gradient: &[f32], target: &mut [f32], first: bool) {
 }
 
 /// Adds the gradient by a table, given that by its look-up.
-fn into_table<S: Simd>(
+fn table_gradient<S: Simd>(
     simd: S,
     unit: &Unit<'_>,
     step: &Step,
     gradient: &[f32],
     states_scratch: &mut [f32],
     sums: &mut [f32],
-    d_coefficients: &mut [f32],
+    d_coefficients: &mut Sums<'_>,
 ) {
     let Op::Lookup { column, table, states } = step.op else { return };
     let (units, states) = (gradient.len() / LANES, states as usize);
     let mut fixed = [0.0; LANES];
     let column = unit.column(column, &mut fixed);
-    let d_table = &mut d_coefficients[table as usize..][..units * states];
     if states <= INDICATORS {
         indicators(simd, column, states, states_scratch);
-        outer(simd, gradient, &states_scratch[..states * LANES], sums, d_table);
+        let states = &states_scratch[..states * LANES];
+        d_coefficients.add_outer(simd, table, gradient, states, sums);
         return;
     }
-    for (d_row, d) in d_table.chunks_exact_mut(states).zip(gradient.chunks_exact(LANES)) {
+    for (unit, d) in gradient.chunks_exact(LANES).enumerate().take(units) {
         for (&d, &x) in d.iter().zip(column).filter(|(_, x)| !x.is_nan()) {
-            d_row[x as usize] += d;
+            d_coefficients.add(table as usize + unit * states + x as usize, d);
+        }
+    }
+}
+
+/// Gradients by coefficients while they are summed: a number for each, or [`PARTIAL`] of which it is
+/// the total. Partial sums save adding across a vector for each tile, where there are several.
+pub(super) struct Sums<'a> {
+    pub(super) numbers: &'a mut [f32],
+    pub(super) partial: bool,
+}
+
+impl Sums<'_> {
+    fn add(&mut self, at: usize, d: f32) {
+        self.numbers[if self.partial { at * PARTIAL } else { at }] += d;
+    }
+
+    /// Adds `left` · `right`ᵀ, summed over the lanes, at `at`.
+    fn add_outer<S: Simd>(
+        &mut self,
+        simd: S,
+        at: u32,
+        left: &[f32],
+        right: &[f32],
+        scratch: &mut [f32],
+    ) {
+        let (at, len) = (at as usize, left.len() / LANES * (right.len() / LANES));
+        if self.partial {
+            let sums = &mut self.numbers[at * PARTIAL..(at + len) * PARTIAL];
+            partial_outer(simd, left, right, sums);
+        } else {
+            outer(simd, left, right, scratch, &mut self.numbers[at..at + len]);
         }
     }
 }

@@ -7,7 +7,8 @@
 use pulp::Simd;
 
 use super::kernels::{
-    LOSS, add_exponents, guarded_product, indicators, lookup_binary, matrix, product,
+    LOSS, add_exponents, guarded_product, indicators, is_small, lookup_binary, matrix, product,
+    product_sum as product_sum_kernel, tops_of,
 };
 use super::tile::{Arenas, Scratch, exponent_span, span};
 use crate::plan::{Column, INDICATORS, Input, LANES, NOWHERE, Op, Program, Step, Value};
@@ -98,21 +99,25 @@ fn product_sum<S: Simd>(
 ) {
     let inputs = unit.program.inputs(step);
     let (a, b) = (unit.value(&inputs[0]), unit.value(&inputs[1]));
-    let width = a.units as usize;
-    let formed = &mut scratch.formed[..width * LANES];
+    let (width, units) = (a.units as usize, value.units as usize);
+    let table = unit.table(weights, units * width);
     let mut shift = [0; LANES];
-    {
-        let left = operand(simd, unit, a, arenas.values, scratch.left, scratch.indicators);
-        let right = operand(simd, unit, b, arenas.values, scratch.right, scratch.indicators);
+    let left = operand(simd, unit, a, arenas.values, scratch.left, scratch.indicators);
+    let right = operand(simd, unit, b, arenas.values, scratch.right, scratch.indicators);
+    // The output may lie where an input does: it is formed in scratch.
+    if is_small(width) {
+        let out = &mut scratch.d_formed[..units * LANES];
+        product_sum_kernel(simd, left, right, table, &mut shift, out);
+        arenas.values[span(value.rows, value.units)].copy_from_slice(out);
+    } else {
+        let formed = &mut scratch.formed[..width * LANES];
         product(simd, left, right, formed, scratch.scale, &mut shift);
+        let out = &mut arenas.values[span(value.rows, value.units)];
+        matrix(simd, Matrix::row_major(table, units, width), formed, out);
     }
     add_exponents(&mut shift, arenas.exponents, a);
     add_exponents(&mut shift, arenas.exponents, b);
     arenas.exponents[exponent_span(value)].copy_from_slice(&shift);
-    let units = value.units as usize;
-    let table = Matrix::row_major(unit.table(weights, units * width), units, width);
-    let out = &mut arenas.values[span(value.rows, value.units)];
-    matrix(simd, table, formed, out);
 }
 
 /// The units of an input: from its arena, or made in `inline`.
@@ -387,18 +392,20 @@ pub(super) fn gather<S: Simd>(
         let rows = &arenas.values[span(value.rows, value.units)];
         let out = &mut scratch.formed[first..first + rows.len()];
         first += rows.len();
-        for lane in 0..LANES {
-            let factor = alignment(value, arenas, exponents, lane);
-            if value.exponent != NOWHERE {
-                bound[lane] += arenas.bounds[exponent_span(value)][lane] * factor;
-            }
-            for at in (lane..rows.len()).step_by(LANES) {
-                let moved = rows[at] * factor;
-                let lost = moved < LOSS && rows[at] > 0.0;
-                out[at] = if lost { 0.0 } else { moved };
-                if lost {
-                    bound[lane] += LOSS;
-                }
+        let factors = alignment(value, arenas, exponents);
+        if value.exponent != NOWHERE {
+            let inherited = arenas.bounds[exponent_span(value)].iter().zip(&factors);
+            bound
+                .iter_mut()
+                .zip(inherited)
+                .for_each(|(bound, (own, factor))| *bound += own * factor);
+        }
+        for (out, row) in out.chunks_exact_mut(LANES).zip(rows.chunks_exact(LANES)) {
+            for lane in 0..LANES {
+                let moved = row[lane] * factors[lane];
+                let lost = moved < LOSS && row[lane] > 0.0;
+                out[lane] = if lost { 0.0 } else { moved };
+                bound[lane] += if lost { LOSS } else { 0.0 };
             }
         }
     }
@@ -415,38 +422,33 @@ pub(super) fn highest(
     for input in inputs {
         let value = unit.value(input);
         let rows = &arenas.values[span(value.rows, value.units)];
+        let tops = tops_of(rows);
+        let own = exponents_of(value, arenas);
         for (lane, highest) in exponents.iter_mut().enumerate() {
-            let units = rows.iter().skip(lane).step_by(LANES);
-            let top = units.fold(0.0f32, |top, &unit| top.max(unit));
-            if top > 0.0 {
-                let own = exponent_of(value, arenas, lane);
-                *highest = (*highest).max(own + (top.to_bits() >> 23) as i32 - 127);
-            }
+            let exponent = own[lane] + (tops[lane].to_bits() >> 23) as i32 - 127;
+            *highest = if tops[lane] > 0.0 { (*highest).max(exponent) } else { *highest };
         }
     }
     exponents.iter_mut().filter(|highest| **highest == i32::MIN).for_each(|highest| *highest = 0);
 }
 
-fn exponent_of(value: &Value, arenas: &Arenas<'_>, lane: usize) -> i32 {
-    match value.exponent {
-        NOWHERE => 0,
-        _ => arenas.exponents[exponent_span(value)][lane],
-    }
+fn exponents_of(value: &Value, arenas: &Arenas<'_>) -> [i32; LANES] {
+    let mut exponents = [0; LANES];
+    add_exponents(&mut exponents, arenas.exponents, value);
+    exponents
 }
 
-/// The power of two that brings an input to the common exponent. Zero below 2^−126, which loses nothing
-/// that the guard keeps, and above 2^127, where only an input that is zero can be.
-pub(super) fn alignment(
-    value: &Value,
-    arenas: &Arenas<'_>,
-    common: &[i32; LANES],
-    lane: usize,
-) -> f32 {
-    let difference = exponent_of(value, arenas, lane).saturating_sub(common[lane]);
-    match difference {
-        -126..=127 => f32::from_bits(((difference + 127) as u32) << 23),
-        _ => 0.0,
+/// The powers of two that bring an input to the common exponent. Zero below 2^−126, which loses
+/// nothing that the guard keeps, and above 2^127, where only an input that is zero can be.
+pub(super) fn alignment(value: &Value, arenas: &Arenas<'_>, common: &[i32; LANES]) -> [f32; LANES] {
+    let own = exponents_of(value, arenas);
+    let mut factors = [0.0; LANES];
+    for lane in 0..LANES {
+        let difference = own[lane].saturating_sub(common[lane]);
+        let biased = if (-126..=127).contains(&difference) { difference + 127 } else { 0 };
+        factors[lane] = f32::from_bits((biased as u32) << 23);
     }
+    factors
 }
 
 /// ln N(x; mean, var) of each unit, from its mean, 1/variance and −½ ln(2π variance); zero where x is

@@ -2,11 +2,13 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::backward::{Exports, NoExports, backward};
+use super::backward::{Exports, NoExports, Sums, backward};
 use super::forward::{Imports, NoImports, Unit, forward};
+use super::kernels::total;
 use super::state::{HeadShard, PartState, Shard};
 use super::tile::{Workspace, exponent_span, span};
 use crate::plan::{LANES, NOWHERE, Part, Plan, Program, Value};
+use crate::simd::align;
 
 /// What all tasks of a batch read.
 #[derive(Clone, Copy)]
@@ -112,6 +114,7 @@ impl WithSimd for PartBack<'_> {
         let program = batch.plan.program(part);
         let (mut arenas, mut scratch) = workspace.arenas(program);
         shard.d_coefficients.fill(0.0);
+        shard.partial.fill(0.0);
         for (place, tile) in batch.tiles(&shard.tiles) {
             let unit = batch.unit(part, coefficients, certified, tile);
             forward(simd, &unit, &NoImports, &mut arenas, &mut scratch);
@@ -124,8 +127,14 @@ impl WithSimd for PartBack<'_> {
                     arenas.gradients[span(value.gradient, value.units)].copy_from_slice(own);
                 }
             }
-            let d_coefficients = &mut shard.d_coefficients;
-            backward(simd, &unit, &mut NoExports, &mut arenas, &mut scratch, d_coefficients);
+            let mut sums = match shard.partial.is_empty() {
+                true => Sums { numbers: &mut shard.d_coefficients, partial: false },
+                false => Sums { numbers: align(&mut shard.partial), partial: true },
+            };
+            backward(simd, &unit, &mut NoExports, &mut arenas, &mut scratch, &mut sums);
+        }
+        if !shard.partial.is_empty() {
+            total(simd, align(&mut shard.partial), &mut shard.d_coefficients);
         }
     }
 }
@@ -189,7 +198,8 @@ impl WithSimd for HeadPass<'_> {
                 arenas.gradients[span(root.gradient, 1)].copy_from_slice(&seeds);
                 let mut exports = Taken { plan: batch.plan, shard, place };
                 let (arenas, scratch) = (&mut arenas, &mut scratch);
-                backward(simd, &unit, &mut exports, arenas, scratch, self.d_coefficients);
+                let mut sums = Sums { numbers: self.d_coefficients, partial: false };
+                backward(simd, &unit, &mut exports, arenas, scratch, &mut sums);
             }
         }
     }

@@ -27,6 +27,8 @@ pub(super) struct Shard {
     pub(super) bounds: Vec<f32>,
     /// Gradients by coefficients; empty in a plan that only evaluates.
     pub(super) d_coefficients: Vec<f32>,
+    /// Partial sums of them, if the plan has them.
+    pub(super) partial: Vec<f32>,
 }
 
 /// Whether a loss is impossible: a chain of coefficients of at least `least` keeps above 2^−100.
@@ -57,6 +59,7 @@ impl PartState {
                 exponents: vec![0; rows * outputs],
                 bounds: vec![0.0; rows * outputs],
                 d_coefficients: vec![0.0; if train { program.coefficients as usize } else { 0 }],
+                partial: vec![0.0; if is_head { 0 } else { plan.partial_sums(program) }],
                 tiles,
             }
         };
