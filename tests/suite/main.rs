@@ -1,6 +1,7 @@
 //! The test suite: one binary, one module a concern.
 
 mod agreement;
+mod architecture;
 mod cli;
 mod diagnostics;
 mod exact;
