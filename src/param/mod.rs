@@ -7,7 +7,7 @@
 //! matrix product. The engine owns gathering, the softmax, scattering and the accumulation of tied
 //! sectors.
 //!
-//! Logits are laid out [sectors of the block][rows][cols]. Sectors are named by *ordinals*: positions
+//! Logits are laid out `[sectors of the block][rows][cols]`. Sectors are named by *ordinals*: positions
 //! among the sectors that this parameterizer makes, 0 … count − 1.
 
 pub mod direct;
@@ -136,7 +136,7 @@ pub trait Generator<T: Real>: Send + Sync {
     /// Numbers of scratch that calls on blocks of `sectors` sectors need.
     fn scratch(&self, sectors: usize) -> usize;
 
-    /// Writes the block's logits to `out`, [sectors][rows][cols]. `own` is the whole own tensor,
+    /// Writes the block's logits to `out`, `[sectors][rows][cols]`. `own` is the whole own tensor,
     /// `shared` the shared tensors one after the other.
     fn logits(&self, own: &[T], shared: &[T], block: Block<'_>, out: &mut [T], scratch: &mut [T]);
 

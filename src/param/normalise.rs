@@ -49,7 +49,7 @@ impl Least {
     }
 }
 
-/// Replaces, in each lane of a tile [entries][[`LANES`]], each run of `len` logits by its softmax.
+/// Replaces, in each lane of a tile `[entries][LANES]`, each run of `len` logits by its softmax.
 /// Returns the least weights of the first `live` lanes.
 #[inline(always)]
 pub fn softmax_lanes<S: Simd>(simd: S, tile: &mut [f32], len: usize, live: usize) -> Least {
@@ -109,7 +109,7 @@ fn least_of<S: Simd>(simd: S, [positive, lowest]: [S::f32s; 2], live: usize) -> 
 }
 
 /// Replaces, in each lane, the gradient by weights by that by their logits; see
-/// [`softmax_backward`]. Both are tiles [entries][[`LANES`]] in runs of `len` entries.
+/// [`softmax_backward`]. Both are tiles `[entries][LANES]` in runs of `len` entries.
 #[inline(always)]
 pub fn softmax_backward_lanes<S: Simd>(simd: S, weights: &[f32], gradient: &mut [f32], len: usize) {
     let width = LANES / S::F32_LANES;

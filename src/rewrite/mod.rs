@@ -1,7 +1,7 @@
 //! Rewriting: a cheaper circuit of the same function.
 //!
 //! Two passes. *Partial evaluation* specialises the circuit to a query known when it is compiled.
-//! *Algebra* then applies the laws of [`rules`] by equality saturation (egg), and extracts the cheapest
+//! *Algebra* then applies the laws of `rules` by equality saturation (egg), and extracts the cheapest
 //! circuit by the prices of a [`Target`]. The function stays the same for every value of the
 //! parameters: the tables of weights and distributions keep their entries and numbers, learnable
 //! weights are never merged, split or changed, and products of frozen weights are appended. With the

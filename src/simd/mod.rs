@@ -1,6 +1,6 @@
 //! Kernels on tiles: small dense matrices times many independent lanes.
 //!
-//! A *tile* is a matrix [rows][[`LANES`]], row-major: each column is one sample, or one sector, and no
+//! A *tile* is a matrix `[rows][LANES]`, row-major: each column is one sample, or one sector, and no
 //! kernel here mixes two columns but those that sum over all of them. Lanes without a tenant hold
 //! any finite numbers.
 //!
@@ -94,8 +94,8 @@ pub fn take<'a, T>(rest: &mut &'a mut [T], len: usize) -> &'a mut [T] {
 
 /// Operations on tiles in one precision and with one instruction set.
 pub trait Kernels<T: Real>: Copy {
-    /// out = matrix · input + bias, for each lane. `input` is [cols][[`LANES`]], `out` is
-    /// [rows][[`LANES`]], and `bias`, if not empty, has a number a row.
+    /// out = matrix · input + bias, for each lane. `input` is `[cols][LANES]`, `out` is
+    /// `[rows][LANES]`, and `bias`, if not empty, has a number a row.
     fn matrix_times_lanes(
         self,
         matrix: Matrix<'_, T>,
@@ -105,18 +105,18 @@ pub trait Kernels<T: Real>: Copy {
         after: After<'_, T>,
     );
 
-    /// Adds `left` · `right`ᵀ, two tiles, to partial sums [rows of left][rows of right][[`PARTIAL`]],
+    /// Adds `left` · `right`ᵀ, two tiles, to partial sums `[rows of left][rows of right][PARTIAL]`,
     /// which [`Kernels::add_sums`] brings to an end. Partial sums let many tiles be summed without
     /// adding across a vector for each.
     fn add_outer(self, left: &[T], right: &[T], sums: &mut [T]);
 
-    /// Adds each row of a tile to partial sums [rows][[`PARTIAL`]].
+    /// Adds each row of a tile to partial sums `[rows][PARTIAL]`.
     fn add_rows(self, tile: &[T], sums: &mut [T]);
 
     /// Adds the total of each partial sum to `out`, which has a number for each.
     fn add_sums(self, sums: &[T], out: &mut [T]);
 
-    /// Fills a tile [entries][[`LANES`]] from at most [`LANES`] rows of so many entries; lanes beyond
+    /// Fills a tile `[entries][LANES]` from at most [`LANES`] rows of so many entries; lanes beyond
     /// the rows become zero.
     fn rows_to_lanes(self, rows: &[T], entries: usize, tile: &mut [T]);
 

@@ -39,7 +39,7 @@ const NEVER: &[(&str, &str)] = &[
 /// Which modules may name a dependency. All dependencies are listed.
 const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("annotate_snippets", &["cli"]),
-    ("blake3", &["data", "model", "train", "cli"]),
+    ("blake3", &["data", "model", "cli"]),
     ("clap", &["cli"]),
     ("ctrlc", &["cli"]),
     ("cudarc", &[]),
@@ -51,14 +51,14 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("plotters", &["train"]),
     ("pulp", &["simd", "param", "engine::cpu", "train", "cli"]),
     ("rand", &["leaf", "data", "param", "structure", "sample", "train", "cli"]),
-    ("rand_chacha", &["leaf", "data", "param", "sector", "structure", "sample", "train", "cli"]),
+    ("rand_chacha", &["leaf", "data", "param", "structure", "sample", "train", "cli"]),
     ("rayon", &["sample", "train", "engine::cpu", "cli"]),
     ("ron", &["spec", "param"]),
     ("safetensors", &["model"]),
     ("serde", &["ids", "sector", "spec", "plan", "model", "train", "cli"]),
     ("serde_json", &["model", "train", "cli"]),
     ("tempfile", &["data", "cli"]),
-    ("thiserror", &["model", "plan", "train", "cli"]),
+    ("thiserror", &["train"]),
 ];
 
 /// A source file, without comments, texts and unit tests.
