@@ -105,7 +105,7 @@ pub fn assert_agree(
 
 /// Random rows: drawn from the circuit under other parameters, then some entries made missing. Under
 /// its own parameters the gradient would be zero on average, and all rounding.
-fn rows_of(compiled: &Compiled, count: usize, seed: u64) -> Dataset {
+pub fn rows_of(compiled: &Compiled, count: usize, seed: u64) -> Dataset {
     let circuit = &compiled.written;
     let flat = spread(circuit, &compiled.parameters, seed + 1000);
     let values = compiled.parameters.values(circuit, &flat);

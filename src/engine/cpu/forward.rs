@@ -343,8 +343,10 @@ fn pairs(
             false => 0,
         };
         let down = power(-shift);
+        // A scale that f32 cannot hold is none that a gradient can pass: all of the lane is lost.
+        let far = shift < -126;
         exponents[lane] = shift;
-        scale[lane] = down as f32;
+        scale[lane] = if far { 0.0 } else { down as f32 };
         let of = |bounds: &[f32]| bounds.get(lane).copied().unwrap_or(0.0);
         let (bound_a, bound_b) = (of(bounds.0), of(bounds.1));
         let inherited = bound_a * top_b + bound_b * top_a + bound_a * bound_b;
@@ -353,7 +355,7 @@ fn pairs(
             let b = f64::from(*b) * down;
             for (i, a) in left.iter().skip(lane).step_by(LANES).enumerate() {
                 let product = (f64::from(*a) * b) as f32;
-                let lost = product < LOSS && *a > 0.0 && b > 0.0;
+                let lost = (far || product < LOSS) && *a > 0.0 && b > 0.0;
                 out[(i + wide * j) * LANES + lane] = if lost { 0.0 } else { product };
                 if lost {
                     bound[lane] += LOSS;
@@ -394,11 +396,13 @@ pub(super) fn gather<S: Simd>(
         first += rows.len();
         let factors = alignment(value, arenas, exponents);
         if value.exponent != NOWHERE {
-            let inherited = arenas.bounds[exponent_span(value)].iter().zip(&factors);
-            bound
-                .iter_mut()
-                .zip(inherited)
-                .for_each(|(bound, (own, factor))| *bound += own * factor);
+            let own = exponents_of(value, arenas);
+            let bounds = &arenas.bounds[exponent_span(value)];
+            for lane in 0..LANES {
+                // Of an input that is zero for what it lost, far above all others, nothing is known.
+                let above = bounds[lane] > 0.0 && own[lane].saturating_sub(exponents[lane]) > 127;
+                bound[lane] += if above { f32::INFINITY } else { bounds[lane] * factors[lane] };
+            }
         }
         for (out, row) in out.chunks_exact_mut(LANES).zip(rows.chunks_exact(LANES)) {
             for lane in 0..LANES {

@@ -444,6 +444,8 @@ pub(super) fn guarded_product<S: Simd>(
             }
         }
     }
+    // No gradient flows through a lane that is zero; its scale could make one infinite.
+    scale.iter_mut().filter(|scale| **scale >= SUBNORMAL).for_each(|scale| *scale = 0.0);
 }
 
 /// The top of each lane.

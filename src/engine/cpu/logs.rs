@@ -159,10 +159,10 @@ impl LogRow<'_> {
             let inputs = program.inputs(step);
             match step.op {
                 Op::Lookup { column, table, states } => {
-                    self.into_table(column, table, states as usize, own, d_coefficients);
+                    self.table_gradient(column, table, states as usize, own, d_coefficients);
                 }
                 Op::Gaussian { column, table } => {
-                    self.into_gaussian(column, table, own, d_coefficients);
+                    self.gaussian_gradient(column, table, own, d_coefficients);
                 }
                 Op::One => {}
                 Op::Import { part, output } => export(part, output, own),
@@ -202,8 +202,12 @@ impl LogRow<'_> {
             }
             let mut terms = self.terms(step, logs, unit);
             while let Some((at, weight, term)) = terms.next() {
+                // The softmax hides whatever a weight of zero would gain, which may pass any number.
+                if weight == 0.0 {
+                    continue;
+                }
                 let share = flow * (term - log).exp();
-                d_coefficients[at] += share as f32;
+                d_coefficients[at] += share.min(f64::from(f32::MAX)) as f32;
                 let flow = share * f64::from(weight);
                 match step.op {
                     Op::ProductSum { .. } => {
@@ -218,7 +222,7 @@ impl LogRow<'_> {
         }
     }
 
-    fn into_table(
+    fn table_gradient(
         &self,
         column: u32,
         table: u32,
@@ -239,7 +243,7 @@ impl LogRow<'_> {
         }
     }
 
-    fn into_gaussian(&self, column: u32, table: u32, own: &[f64], d_coefficients: &mut [f32]) {
+    fn gaussian_gradient(&self, column: u32, table: u32, own: &[f64], d_coefficients: &mut [f32]) {
         let x = f64::from(self.column(column));
         if x.is_nan() {
             return;
