@@ -214,7 +214,7 @@ struct Handed<'a> {
 }
 
 /// The value that is an output of a part, and the units of the outputs before it.
-fn output_of<'a>(plan: &'a Plan, part: u32, output: u32) -> (&'a Program, &'a Value, usize) {
+fn output_of(plan: &Plan, part: u32, output: u32) -> (&Program, &Value, usize) {
     let program = plan.program(&plan.below_head()[part as usize]);
     let value = |index: u32| &program.values[program.outputs[index as usize] as usize];
     (program, value(output), (0..output).map(|index| value(index).units as usize).sum())
