@@ -14,7 +14,7 @@ use pcc::variables::{VarKind, Variables};
 
 use crate::agreement::{assert_agree, by_cpu, by_reference};
 use crate::support::case::spread;
-use crate::support::describe::{collected, compiled, rat_spn};
+use crate::support::describe::{collected, compiled, compiled_with, rat_spn};
 use crate::support::random_circuits::{Kinds, circuit};
 
 fn planned(compiled: &Compiled, purpose: Purpose, schedule: Schedule, batch: u32) -> Plan {
@@ -59,7 +59,8 @@ fn most_alive(program: &Program) -> i64 {
 /// Shih, Sadigh and Ermon 2021, Proposition 1. In the arena, too: no more lane rows than that many
 /// regions of `units`.
 fn assert_few_regions(variables: usize, units: usize) {
-    let compiled = compiled(&rat_spn(variables, units, 1, "leaves: Indicators"));
+    // As it is written: of single units, rewriting would leave no sums.
+    let compiled = compiled_with(&rat_spn(variables, units, 1, "leaves: Indicators"), true);
     let plan = planned(&compiled, Purpose::Evaluate, Schedule::Deep, 64);
     let bound = variables.ilog2() + 1;
     let regions = plan.live_regions();
@@ -176,6 +177,10 @@ fn at_some_step(plan: &mut Plan, edit: impl Fn(&mut Program, usize) -> bool) -> 
     plan.programs.iter_mut().any(|program| (0..program.steps.len()).any(|step| edit(program, step)))
 }
 
+fn edit_block(plan: &mut Plan, edit: impl FnMut(&mut plan::Block) -> bool) -> bool {
+    plan.groups.iter_mut().flat_map(|group| &mut group.blocks).any(edit)
+}
+
 fn edit_op(plan: &mut Plan, edit: impl Fn(&mut plan::Op) -> bool) -> bool {
     at_some_step(plan, |program, step| edit(&mut program.steps[step].op))
 }
@@ -247,6 +252,33 @@ const BREAKS: &[(&str, Break)] = &[
         let variables = plan.variables;
         let mut columns = plan.parts.iter_mut().flat_map(|part| &mut part.columns);
         columns.next().map(|column| *column = plan::Column::Variable(VarId(variables))).is_some()
+    }),
+    ("no groups", |plan| {
+        plan.groups.clear();
+        true
+    }),
+    ("a part in no group", |plan| {
+        plan.groups.pop();
+        true
+    }),
+    ("a block that writes beyond its part", |plan| {
+        edit_block(plan, |block| block.at.first_mut().map(|at| at.1 = u32::MAX).is_some())
+    }),
+    ("a block that writes to an unknown part", |plan| {
+        edit_block(plan, |block| block.at.first_mut().map(|at| at.0 = u32::MAX).is_some())
+    }),
+    ("a block with a place too few", |plan| edit_block(plan, |block| block.at.pop().is_some())),
+    ("a block of half a normalisation group", |plan| {
+        edit_block(plan, |block| {
+            block.span = block.sectors.len() as u32 + 1;
+            true
+        })
+    }),
+    ("a block of larger sectors than its part has room for", |plan| {
+        edit_block(plan, |block| {
+            block.cols = u32::MAX;
+            true
+        })
     }),
     ("two steps in the wrong order", |plan| {
         at_some_step(plan, |program, step| {

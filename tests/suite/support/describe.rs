@@ -14,12 +14,20 @@ use pcc::structure::{lower, parameterizer};
 /// # Panics
 /// When it has a fault.
 pub fn compiled(text: &str) -> Arc<Compiled> {
+    compiled_with(text, false)
+}
+
+/// Compiles the text of a description without rewriting it, if that is wanted.
+///
+/// # Panics
+/// When it has a fault.
+pub fn compiled_with(text: &str, no_rewrite: bool) -> Arc<Compiled> {
     let source = Source::new("test.ron", text);
     let (spec, faults) = read(&source);
     let spec = spec.unwrap_or_else(|| panic!("{faults:?}"));
     let (circuit, map) = lower(&spec, &source).unwrap_or_else(|faults| panic!("{faults:?}"));
     let parameterizer = parameterizer(&spec, &Registry::default()).unwrap();
-    let options = Options { sectors: spec.sectors.value, ..Options::default() };
+    let options = Options { sectors: spec.sectors.value, no_rewrite, ..Options::default() };
     let compiled = compile(circuit, &map, &*parameterizer, &options);
     Arc::new(compiled.unwrap_or_else(|faults| panic!("{faults:?}")))
 }
