@@ -2,6 +2,7 @@
 //! way to evaluate them.
 
 pub mod case;
+pub mod describe;
 pub mod enumerate;
 pub mod files;
 pub mod literal;

@@ -1,0 +1,123 @@
+//! The bytes of a run, counted by the allocator and not by the plan, are those the plan predicts.
+//!
+//! A binary of its own, for its allocator counts everything; and one test, so that nothing else runs.
+
+#[path = "suite/support/describe.rs"]
+mod describe;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pcc::compile::Compiled;
+use pcc::data::Dataset;
+use pcc::engine::Executable;
+use pcc::engine::cpu::CpuExecutable;
+use pcc::plan::{self, Plan, Purpose, Schedule, plan};
+
+use describe::{collected, compiled, rat_spn};
+
+/// The system's allocator, counting bytes that are held, and the most that were.
+struct Counting;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator as it came; the counters allocate nothing.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.fetch_add(layout.size(), Ordering::SeqCst) + layout.size();
+        MOST.fetch_max(held, Ordering::SeqCst);
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Ordering::SeqCst);
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn held() -> usize {
+    HELD.load(Ordering::SeqCst)
+}
+
+/// What a run took.
+struct Taken {
+    /// By the executable, ready to run.
+    ready: usize,
+    /// More than that, at the most, while it ran.
+    running: usize,
+}
+
+fn take(compiled: &Arc<Compiled>, plan: Plan, threads: usize, data: &Dataset) -> Taken {
+    let train = plan.purpose == Purpose::Train;
+    let rows: Vec<u32> = (0..data.rows() as u32).collect();
+    let flat = compiled.parameters.initial::<f32>(&compiled.written, 0, None);
+    let (mut log_p, mut gradient) = (vec![0.0; rows.len()], vec![0.0; flat.len()]);
+    let before = held();
+    let mut engine = CpuExecutable::new(compiled.clone(), plan, threads).unwrap();
+    let ready = held() - before;
+    MOST.store(held(), Ordering::SeqCst);
+    let start = held();
+    if train {
+        engine.gradient(&flat, data, &rows, &mut log_p, &mut gradient);
+    } else {
+        engine.load(&flat);
+        engine.log_likelihood(data, &rows, &mut log_p);
+    }
+    Taken { ready, running: MOST.load(Ordering::SeqCst) - start }
+}
+
+fn binary_data(compiled: &Compiled, rows: usize) -> Dataset {
+    let width = compiled.written.variables().len();
+    let row = |at: usize| (0..width).map(|var| Some(f32::from(at >> (var % 7) & 1 == 1))).collect();
+    Dataset::from_rows(compiled.written.variables(), (0..rows).map(row).collect::<Vec<_>>())
+        .unwrap()
+}
+
+/// Bytes that a plan does not count: the pool's queues, and for each thread a block of its queue and
+/// what crossbeam keeps; the headers of parts and shards; and an offset for each value, for the log
+/// domain.
+fn bookkeeping(plan: &Plan, threads: usize) -> usize {
+    let headers = plan.parts.len() * (plan.shards as usize + 1) * 256;
+    let offsets: usize = plan.programs.iter().map(|program| 8 * (program.values.len() + 1)).sum();
+    (16 << 10) + threads * (8 << 10) + headers + offsets
+}
+
+#[test]
+fn a_run_takes_the_bytes_that_its_plan_predicts() {
+    let circuits = [
+        ("nltcs", compiled(&collected("nltcs-hyperspn.ron"))),
+        ("rat 200", compiled(&rat_spn(200, 5, 4, "leaves: Indicators"))),
+        ("rat 1000", compiled(&rat_spn(1000, 3, 1, "leaves: Indicators"))),
+    ];
+    let mut wrong = Vec::new();
+    for (name, compiled) in &circuits {
+        for purpose in [Purpose::Evaluate, Purpose::Train] {
+            for schedule in [Schedule::Wide, Schedule::Deep] {
+                for (batch, threads) in [(64, 1), (500, 1), (500, 2), (2000, 2)] {
+                    let options = plan::Options { purpose, schedule, batch };
+                    let plan = plan(&compiled.circuit, &compiled.parameters, &options);
+                    let predicted = plan.memory().total(threads);
+                    let slack = bookkeeping(&plan, threads);
+                    let data = binary_data(compiled, batch as usize);
+                    let taken = take(compiled, plan, threads, &data);
+                    let more = (taken.ready + taken.running) as i64 - predicted as i64;
+                    if more.unsigned_abs() as usize > slack {
+                        wrong.push(format!(
+                            "{name}, {purpose:?}, {schedule:?}, batch {batch}, {threads} threads: \
+                             {predicted} predicted, {more:+} taken, slack {slack}"
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
