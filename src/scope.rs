@@ -5,7 +5,6 @@
 //! region of a single tree is one run: a million variables cost a run a region, not a bit a variable
 //! a region. Sets are spelled out only for messages.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::ids::{IdVec, ScopeId, VarId};
@@ -31,10 +30,17 @@ pub struct Scopes {
     position: IdVec<VarId, u32>,
     runs: Vec<Run>,
     entries: IdVec<ScopeId, Entry>,
-    by_hash: HashMap<u64, Vec<ScopeId>>,
+    /// Open addressing with linear probing, a power of two long and at most half full: a scope costs
+    /// a few bytes here and no allocation of its own.
+    slots: Vec<u32>,
     hasher: RandomState,
     scratch: Vec<Run>,
 }
+
+/// A slot that holds no scope.
+const FREE: u32 = u32::MAX;
+/// Slots of the smallest table.
+const FEWEST_SLOTS: usize = 16;
 
 impl Scopes {
     /// The empty scope, always interned first.
@@ -51,7 +57,7 @@ impl Scopes {
             position,
             runs: Vec::new(),
             entries: IdVec::new(),
-            by_hash: HashMap::new(),
+            slots: vec![FREE; FEWEST_SLOTS],
             hasher: RandomState::new(),
             scratch: Vec::new(),
         };
@@ -104,21 +110,45 @@ impl Scopes {
     }
 
     fn intern_scratch(&mut self) -> ScopeId {
-        let hash = self.hasher.hash_one(&self.scratch);
-        let found = self.by_hash.get(&hash).and_then(|ids| {
-            ids.iter().copied().find(|&scope| self.runs_of(scope) == self.scratch.as_slice())
-        });
-        if let Some(scope) = found {
-            return scope;
-        }
+        let slot = match self.find(&self.scratch) {
+            Ok(scope) => return scope,
+            Err(free) => free,
+        };
         let scope = self.entries.push(Entry {
             first_run: self.runs.len(),
             runs: self.scratch.len() as u32,
             size: self.scratch.iter().map(|run| run.end - run.start).sum(),
         });
         self.runs.extend_from_slice(&self.scratch);
-        self.by_hash.entry(hash).or_default().push(scope);
+        self.slots[slot] = scope.0;
+        if 2 * self.entries.len() > self.slots.len() {
+            self.grow();
+        }
         scope
+    }
+
+    /// The scope of these runs, or the slot to put it in.
+    fn find(&self, runs: &[Run]) -> Result<ScopeId, usize> {
+        let mask = self.slots.len() - 1;
+        let mut slot = self.hasher.hash_one(runs) as usize & mask;
+        loop {
+            match self.slots[slot] {
+                FREE => return Err(slot),
+                scope if self.runs_of(ScopeId(scope)) == runs => return Ok(ScopeId(scope)),
+                _ => slot = (slot + 1) & mask,
+            }
+        }
+    }
+
+    fn grow(&mut self) {
+        let len = 2 * self.slots.len();
+        self.slots.clear();
+        self.slots.resize(len, FREE);
+        for scope in self.entries.ids() {
+            if let Err(free) = self.find(self.runs_of(scope)) {
+                self.slots[free] = scope.0;
+            }
+        }
     }
 
     fn runs_of(&self, scope: ScopeId) -> &[Run] {
@@ -208,6 +238,21 @@ mod tests {
         assert_eq!(scopes.intersection(ac, bc), [VarId(2)]);
         assert_eq!(scopes.difference(ac, bc), [VarId(0)]);
         assert!(!scopes.union(&[ac, ac]).1);
+    }
+
+    #[test]
+    fn scopes_keep_their_ids_while_the_table_grows() {
+        let order: Vec<u32> = (0..200).collect();
+        let mut scopes = table(&order);
+        let singles: Vec<ScopeId> = (0..200).map(|var| scopes.singleton(VarId(var))).collect();
+        let pairs: Vec<ScopeId> = singles.windows(2).map(|pair| scopes.union(pair).0).collect();
+        assert_eq!(scopes.len(), 1 + 200 + 199);
+        for (var, &single) in singles.iter().enumerate() {
+            assert_eq!(scopes.singleton(VarId(var as u32)), single);
+        }
+        for (two, &pair) in singles.windows(2).zip(&pairs) {
+            assert_eq!(scopes.union(two), (pair, true));
+        }
     }
 
     #[test]

@@ -120,7 +120,7 @@ pub fn validate(
     let reached = order.iter().position(|&node| node == circuit.root());
     order.truncate(reached.map_or(0, |root| root + 1));
     let properties = Properties {
-        structured_decomposable: vtree::splits(&circuit, &order, &scope_of).is_some(),
+        structured_decomposable: vtree::splits(&circuit, &order, &scopes, &scope_of).is_some(),
         deterministic: determinism::prove(&circuit, &order),
     };
     Ok((ValidCircuit { circuit, order, scopes, scope_of, properties }, found))

@@ -4,36 +4,54 @@
 //! then form one tree over the variables, the vtree: the root's scope is split as every product over
 //! it splits it, and so on down. Inputs over no variables do not count.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
+use std::ops::Range;
 
 use super::{Circuit, Op};
 use crate::ids::{IdVec, NodeId, ScopeId};
 use crate::scope::Scopes;
 
-/// How each scope is split, parts ascending by id.
-pub(super) type Splits = HashMap<ScopeId, Vec<ScopeId>>;
+/// How each scope is split.
+#[derive(Default)]
+pub(super) struct Splits {
+    /// Where the parts of each scope lie; empty of one that no product splits.
+    places: IdVec<ScopeId, Range<u32>>,
+    /// Parts, ascending by id within a split.
+    parts: Vec<ScopeId>,
+}
+
+impl Splits {
+    fn of(&self, scope: ScopeId) -> &[ScopeId] {
+        let place = |place: &Range<u32>| place.start as usize..place.end as usize;
+        self.places.get(scope).map_or(&[], |range| &self.parts[place(range)])
+    }
+}
 
 /// The split of every scope that a product splits; `None` if two products split one differently.
 pub(super) fn splits(
     circuit: &Circuit,
     order: &[NodeId],
+    scopes: &Scopes,
     scope_of: &IdVec<NodeId, ScopeId>,
 ) -> Option<Splits> {
-    let mut splits = Splits::new();
+    let mut splits = Splits { places: IdVec::filled(0..0, scopes.len()), parts: Vec::new() };
     let is_product = |op| matches!(op, Op::Product | Op::Kronecker);
+    let mut split = Vec::new();
     for &node in order.iter().filter(|&&node| is_product(circuit.op(node))) {
         let inputs = circuit.inputs(node).map(|input| scope_of[input]);
-        let mut split: Vec<ScopeId> = inputs.filter(|&scope| scope != Scopes::EMPTY).collect();
+        split.clear();
+        split.extend(inputs.filter(|&scope| scope != Scopes::EMPTY));
         if split.len() < 2 {
             continue;
         }
         split.sort_unstable();
-        match splits.entry(scope_of[node]) {
-            Entry::Vacant(entry) => drop(entry.insert(split)),
-            Entry::Occupied(entry) if *entry.get() != split => return None,
-            Entry::Occupied(_) => {}
+        let known = splits.of(scope_of[node]);
+        if known.is_empty() {
+            let start = splits.parts.len() as u32;
+            splits.parts.extend_from_slice(&split);
+            splits.places[scope_of[node]] = start..splits.parts.len() as u32;
+        } else if known != split {
+            return None;
         }
     }
     Some(splits)
@@ -56,7 +74,7 @@ impl<'a> Vtree<'a> {
         scope_of: &IdVec<NodeId, ScopeId>,
     ) -> Self {
         let root = scope_of[circuit.root()];
-        let splits = splits(circuit, order, scope_of).unwrap_or_default();
+        let splits = splits(circuit, order, scopes, scope_of).unwrap_or_default();
         Vtree { circuit, scopes, root, splits }
     }
 
@@ -67,7 +85,7 @@ impl<'a> Vtree<'a> {
 
     /// The parts a scope is split into, ascending by id; none of a scope that no product splits.
     pub fn parts(&self, scope: ScopeId) -> &[ScopeId] {
-        self.splits.get(&scope).map_or(&[], Vec::as_slice)
+        self.splits.of(scope)
     }
 }
 
