@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
-use crate::engine::Executable;
+use crate::engine::{Executable, Tally};
 
 /// A sum of log-likelihoods, in nats, with the impossible rows kept apart: one of them would make the
 /// sum −∞ and hide all others.
@@ -64,6 +64,9 @@ pub struct Evaluation {
     pub std_error: Option<f64>,
     /// −mean / (variables · ln 2).
     pub bits_per_dim: Option<f64>,
+    /// Rows that linear arithmetic might have lost a part of, and that were evaluated in the log
+    /// domain.
+    pub rows_in_logs: usize,
     /// ln p of each row, in nats.
     #[serde(skip)]
     pub log_p: Vec<f64>,
@@ -77,7 +80,7 @@ pub fn evaluate(
     executable: &mut dyn Executable,
     data: &Dataset,
 ) -> Result<Evaluation, NotALikelihood> {
-    let log_p = log_likelihoods(executable, data)?;
+    let (log_p, tally) = log_likelihoods(executable, data)?;
     let mut totals = Totals::default();
     totals.add(&log_p);
     let mean_ll = totals.mean();
@@ -88,23 +91,25 @@ pub fn evaluate(
     });
     let bits_per_dim = mean_ll.map(|mean| -mean / (data.columns() as f64 * std::f64::consts::LN_2));
     let impossible_rows = totals.impossible;
-    Ok(Evaluation { rows, mean_ll, impossible_rows, std_error, bits_per_dim, log_p })
+    let rows_in_logs = tally.in_logs;
+    Ok(Evaluation { rows, mean_ll, impossible_rows, std_error, bits_per_dim, rows_in_logs, log_p })
 }
 
-/// ln p of each row of `data`, in nats, under the parameters that the engine has loaded.
+/// ln p of each row of `data`, in nats, under the parameters that the engine has loaded, and what
+/// became of the rows.
 ///
 /// # Errors
 /// The first row whose log-likelihood is NaN or +∞.
 pub fn log_likelihoods(
     executable: &mut dyn Executable,
     data: &Dataset,
-) -> Result<Vec<f64>, NotALikelihood> {
+) -> Result<(Vec<f64>, Tally), NotALikelihood> {
     let rows: Vec<u32> = (0..data.rows() as u32).collect();
     let mut log_p = vec![0.0; rows.len()];
-    executable.log_likelihood(data, &rows, &mut log_p);
+    let tally = executable.log_likelihood(data, &rows, &mut log_p);
     match fault(&log_p) {
         Some(row) => Err(NotALikelihood { row, log_p: log_p[row] }),
-        None => Ok(log_p),
+        None => Ok((log_p, tally)),
     }
 }
 
@@ -116,7 +121,6 @@ pub(crate) fn fault(log_p: &[f64]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Tally;
     use crate::variables::Variables;
 
     /// An engine that says what it was told to.
