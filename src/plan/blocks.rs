@@ -1,6 +1,6 @@
 //! Which sectors are made together.
 
-use super::{Block, Coefficients, Group, Part, Source};
+use super::{Block, Coefficients, Group, LANES, Making, Part, Source};
 use crate::ids::{Id, WeightsId};
 use crate::sector::{Maker, Parameters, Sector};
 
@@ -89,4 +89,20 @@ fn open_block<'a>(open: &'a mut Vec<Block>, sector: &Sector) -> &'a mut Block {
         open.len() - 1
     });
     &mut open[at]
+}
+
+/// What making the largest blocks takes.
+pub(super) fn making(parameters: &Parameters, groups: &[Group]) -> Making {
+    let shared = parameters.makers().iter().map(|maker| maker.shared.len()).sum();
+    let mut most = Making { shared, ..Making::default() };
+    for block in groups.iter().flat_map(|group| &group.blocks) {
+        let Some(maker) = parameters.maker(block.maker) else { continue };
+        let len = block.rows as usize * block.cols as usize;
+        let own = block.sectors.iter().map(|&sector| maker.own_row(sector).len()).sum();
+        most.tile = most.tile.max(len * block.span as usize * LANES);
+        most.logits = most.logits.max(block.sectors.len() * len);
+        most.own = most.own.max(own);
+        most.work = most.work.max(maker.bound.single.scratch(block.sectors.len()));
+    }
+    most
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::arena::{Tenant, allocate};
-use super::blocks::groups;
+use super::blocks::{groups, making};
 use super::emit::{Emitted, emit};
 use super::parts::{Component, components};
 use super::{LANES, NOWHERE, Op, Part, Plan, Program, Purpose, Schedule, Value, cost};
@@ -66,6 +66,7 @@ pub fn plan(circuit: &ValidCircuit, parameters: &Parameters, options: &Options) 
         sectors: sectors.sum::<usize>() as u32,
         programs,
         parts,
+        making: making(parameters, &groups),
         groups,
         coefficients,
         variables: circuit.variables().len() as u32,

@@ -117,6 +117,20 @@ fn column_of(op: Op) -> Option<u32> {
 }
 
 fn check_program(plan: &Plan, program: &Program) -> Result<(), Fault> {
+    let values = program.values.len() as u64;
+    let known = |value: u32| u64::from(value) < values;
+    for (index, step) in program.steps.iter().enumerate() {
+        let (first, end) = (step.inputs.0 as usize, step.inputs.1 as usize);
+        if first > end || end > program.inputs.len() {
+            return Err((Some(index), "inputs that the program does not list".into()));
+        }
+        if !known(step.output) || !program.inputs(step).iter().all(|input| known(input.value)) {
+            return Err((Some(index), "a value that the program does not have".into()));
+        }
+    }
+    if !program.outputs.iter().all(|&output| known(output)) {
+        return Err((None, "an output that the program does not have".into()));
+    }
     let mut made = vec![false; program.values.len()];
     for (index, step) in program.steps.iter().enumerate() {
         let fail = |message: String| (Some(index), message);

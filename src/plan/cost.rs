@@ -84,16 +84,20 @@ pub struct Memory {
     pub data: usize,
     /// What parts hand to the head, and get back from it, for a batch.
     pub outputs: usize,
+    /// What a worker makes weights in.
+    pub making: usize,
     /// Coefficients.
     pub coefficients: usize,
-    /// Gradients by coefficients, a copy a shard.
+    /// Gradients by coefficients, a copy a shard, with their partial sums, and by shared tensors, a
+    /// copy a group.
     pub gradients: usize,
 }
 
 impl Memory {
     /// Bytes in all with so many workers.
     pub fn total(&self, workers: usize) -> usize {
-        self.activations(workers) + self.coefficients + self.gradients
+        let making = workers * self.making;
+        self.activations(workers) + making + self.coefficients + self.gradients
     }
 
     /// Bytes of activations with so many workers.
@@ -104,6 +108,16 @@ impl Memory {
 
 /// Partial sums that leave room for the rest of a tile in a second-level cache of a megabyte.
 const CACHED_SUMS: usize = 1 << 17;
+
+/// Numbers that buffers in one allocation may skip, so that each begins on a line of the cache.
+const SLACK: usize = 16 * 5;
+
+impl super::Making {
+    /// Numbers of one worker in all.
+    pub fn numbers(&self) -> usize {
+        2 * self.tile + self.logits + self.own + self.work + SLACK
+    }
+}
 
 /// Bytes of a number.
 const WORD: usize = 4;
@@ -118,17 +132,20 @@ impl Plan {
         };
         let scratch = (0..self.programs.len()).map(|p| self.scratch(p) * row);
         let train = self.purpose == Purpose::Train;
-        let outputs: usize = self.below_head().iter().map(|part| self.output_rows(part)).sum();
+        let outputs: usize =
+            self.below_head().iter().map(|part| self.output_rows(part, train)).sum();
+        let making = if train { self.making.shared * self.groups.len() } else { 0 };
         let partial = self.below_head().iter().map(|part| self.partial_sums(self.program(part)));
         let partial: usize = partial.sum();
         Memory {
             worker: self.programs.iter().map(arenas).max().unwrap_or(0)
                 + scratch.max().unwrap_or(0),
             data: self.variables as usize * row * self.tiles(),
-            outputs: outputs * self.tiles() * row * if train { 2 } else { 1 },
+            outputs: outputs * self.tiles() * row,
+            making: self.making.numbers() * WORD,
             coefficients: self.coefficients * WORD,
             gradients: if train {
-                self.shards as usize * (self.coefficients + partial) * WORD
+                (self.shards as usize * (self.coefficients + partial) + making) * WORD
             } else {
                 0
             },
@@ -154,10 +171,13 @@ impl Plan {
     }
 
     /// Lane rows that a part hands to the head for a tile: its outputs' units, and a row of exponents
-    /// and one of bounds for each.
-    pub fn output_rows(&self, part: &super::Part) -> usize {
+    /// and one of bounds for each; and, to train, gets back: gradients by the units.
+    pub fn output_rows(&self, part: &super::Part, train: bool) -> usize {
         let program = self.program(part);
-        let rows = |&output: &u32| program.values[output as usize].units as usize + 2;
+        let rows = |&output: &u32| {
+            let units = program.values[output as usize].units as usize;
+            units + 2 + if train { units } else { 0 }
+        };
         program.outputs.iter().map(rows).sum()
     }
 

@@ -29,8 +29,13 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "  bytes worker={} data={} outputs={} coefficients={} gradients={}",
-            memory.worker, memory.data, memory.outputs, memory.coefficients, memory.gradients
+            "  bytes worker={} data={} outputs={} making={} coefficients={} gradients={}",
+            memory.worker,
+            memory.data,
+            memory.outputs,
+            memory.making,
+            memory.coefficients,
+            memory.gradients
         )?;
         for (number, program) in self.programs.iter().enumerate() {
             let is_head = self.head().program as usize == number;

@@ -34,6 +34,8 @@ pub(super) struct Emitter<'a> {
     imports: &'a HashMap<NodeId, (u32, u32)>,
     program: Program,
     made: HashMap<NodeId, Made>,
+    /// Factors that each product has taken so far.
+    taken: HashMap<NodeId, usize>,
     linear: HashMap<u32, u32>,
     columns: Vec<Column>,
     column_of: HashMap<(u32, Option<u32>), u32>,
@@ -54,6 +56,7 @@ pub(super) fn emit(
         imports,
         program: Program::default(),
         made: HashMap::with_capacity(nodes.len()),
+        taken: HashMap::new(),
         linear: HashMap::new(),
         columns: Vec::new(),
         column_of: HashMap::new(),
@@ -147,9 +150,14 @@ impl Emitter<'_> {
             return;
         }
         let factor = self.value(input);
+        let taken = self.taken.entry(node).or_insert(0);
+        *taken += 1;
+        let is_last = *taken == self.circuit.inputs(node).count();
         let made = match self.made.get(&node) {
             None => Made::Value(factor),
-            Some(&Made::Value(so_far)) => Made::Pair(so_far, factor),
+            Some(&Made::Value(so_far)) if is_last => Made::Pair(so_far, factor),
+            // Factors that wait for others are multiplied at once, so that one value waits, not two.
+            Some(&Made::Value(so_far)) => Made::Value(self.multiply(so_far, factor)),
             Some(&Made::Pair(a, b)) => Made::Pair(self.multiply(a, b), factor),
         };
         self.made.insert(node, made);

@@ -301,6 +301,21 @@ pub struct Part {
     pub has_zeros: bool,
 }
 
+/// Numbers that one worker needs to make the weights of any block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Making {
+    /// A tile of sectors' entries; there are two, one for gradients.
+    pub tile: usize,
+    /// The logits of a block.
+    pub logits: usize,
+    /// The gradients by a block's own parameters.
+    pub own: usize,
+    /// The generator's scratch.
+    pub work: usize,
+    /// Numbers of all shared tensors, of which each group has a gradient.
+    pub shared: usize,
+}
+
 /// A compiled schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -321,6 +336,8 @@ pub struct Plan {
     pub groups: Vec<Group>,
     /// Numbers of all coefficients.
     pub coefficients: usize,
+    /// What one worker makes weights in.
+    pub making: Making,
     /// Number of variables: columns of the data.
     pub variables: u32,
     /// Sectors of the circuit that is run.

@@ -27,6 +27,9 @@ pub(super) struct Unit<'a> {
     pub(super) missing: bool,
     /// Whether no product can lose a unit.
     pub(super) certified: bool,
+    /// Whether exponents are wanted. A certified part forward again on the way back needs none: where
+    /// its inputs would meet with different exponents, it would not be certified.
+    pub(super) exponents: bool,
 }
 
 impl<'a> Unit<'a> {
@@ -107,7 +110,8 @@ fn product_sum<S: Simd>(
     // The output may lie where an input does: it is formed in scratch.
     if is_small(width) {
         let out = &mut scratch.d_formed[..units * LANES];
-        product_sum_kernel(simd, left, right, table, &mut shift, out);
+        let wanted = if unit.exponents { &mut shift[..] } else { &mut [] };
+        product_sum_kernel(simd, left, right, table, wanted, out);
         arenas.values[span(value.rows, value.units)].copy_from_slice(out);
     } else {
         let formed = &mut scratch.formed[..width * LANES];
@@ -115,9 +119,11 @@ fn product_sum<S: Simd>(
         let out = &mut arenas.values[span(value.rows, value.units)];
         matrix(simd, Matrix::row_major(table, units, width), formed, out);
     }
-    add_exponents(&mut shift, arenas.exponents, a);
-    add_exponents(&mut shift, arenas.exponents, b);
-    arenas.exponents[exponent_span(value)].copy_from_slice(&shift);
+    if unit.exponents {
+        add_exponents(&mut shift, arenas.exponents, a);
+        add_exponents(&mut shift, arenas.exponents, b);
+        arenas.exponents[exponent_span(value)].copy_from_slice(&shift);
+    }
 }
 
 /// The units of an input: from its arena, or made in `inline`.

@@ -134,8 +134,8 @@ fn normaliser<S: Simd>(simd: S, top: S::f32s) -> (S::f32s, S::i32s) {
 }
 
 kernel!(
-    /// out = weights [units, K] · [`product`] of a and b, K small; writes what the scaling adds to the
-    /// exponents.
+    /// out = weights [units, K] · [`product`] of a and b, K small. Adds what the scaling takes to
+    /// `exponents`, which may be empty.
     product_sum / ProductSumTask<'a>(
         a: &'a [f32],
         b: &'a [f32],
@@ -171,7 +171,7 @@ fn product_sum_of<S: Simd, const K: usize>(
     let (a, b) = (S::as_simd_f32s(a).0, S::as_simd_f32s(b).0);
     let (a, b) = (&a[..K * width], &b[..K * width]);
     let out = S::as_mut_simd_f32s(out).0;
-    let exponents = &mut S::as_mut_simd_i32s(exponents).0[..width];
+    let exponents = S::as_mut_simd_i32s(exponents).0;
     for lane in 0..width {
         let mut product = [simd.splat_f32s(0.0); K];
         let mut top = simd.splat_f32s(0.0);
@@ -180,7 +180,10 @@ fn product_sum_of<S: Simd, const K: usize>(
             top = simd.max_f32s(top, product[col]);
         }
         let (down, exponent) = normaliser(simd, top);
-        exponents[lane] = exponent;
+        if let Some(sum) = exponents.get_mut(lane) {
+            let (own, more) = (simd.transmute_u32s_i32s(*sum), simd.transmute_u32s_i32s(exponent));
+            *sum = simd.transmute_i32s_u32s(simd.add_u32s(own, more));
+        }
         for unit in &mut product {
             *unit = simd.mul_f32s(*unit, down);
         }

@@ -4,8 +4,8 @@
 //! there are: the weights of every part; every part forward over every tile; the head over every tile,
 //! forward and, for gradients, back; every part forward again and back. What a part keeps of a tile
 //! stays in the cache of the core that works on it: parts are evaluated twice rather than stored.
-//! Gradients by coefficients are summed tile after tile within a shard, and shards and parts in their
-//! order.
+//! Gradients by coefficients are summed tile after tile within a shard, shards in their order, and those
+//! by shared tensors group after group of parts.
 
 mod backward;
 mod doubt;
@@ -77,9 +77,8 @@ impl CpuExecutable {
             .num_threads(threads)
             .build()
             .map_err(|error| Diagnostic::new(Code::E0701, format!("no threads: {error}")))?;
-        let parameters = &compiled.parameters;
         let worker = |_| {
-            let weights = WeightScratch::new(&plan, parameters);
+            let weights = WeightScratch::new(plan.making);
             Mutex::new(Worker { workspace: Workspace::new(&plan), weights })
         };
         let workers = (0..pool.current_num_threads()).map(worker).collect();
@@ -94,7 +93,7 @@ impl CpuExecutable {
             ranges.extend(making.own_ranges().into_iter().map(|range| (range, number)));
         }
         ranges.sort_by_key(|(range, _)| range.start);
-        let shared: usize = parameters.makers().iter().map(|maker| maker.shared.len()).sum();
+        let shared = plan.making.shared;
         let d_shared = match plan.purpose {
             Purpose::Train => vec![vec![0.0; shared]; plan.groups.len()],
             Purpose::Evaluate => Vec::new(),

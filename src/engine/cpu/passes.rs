@@ -37,6 +37,7 @@ impl<'a> Batch<'a> {
             data: &self.data[tile * len..(tile + 1) * len],
             missing: self.missing,
             certified,
+            exponents: true,
         }
     }
 
@@ -117,6 +118,7 @@ impl WithSimd for PartBack<'_> {
         shard.partial.fill(0.0);
         for (place, tile) in batch.tiles(&shard.tiles) {
             let unit = batch.unit(part, coefficients, certified, tile);
+            let unit = Unit { exponents: !certified, ..unit };
             forward(simd, &unit, &NoImports, &mut arenas, &mut scratch);
             let mut given = head.gradient(place, number);
             for &output in &program.outputs {

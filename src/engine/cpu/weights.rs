@@ -15,39 +15,27 @@ use crate::ids::DistId;
 use crate::leaf::{Dist, Family, discrete, gaussian};
 use crate::param::normalise::{Least, softmax_backward_lanes, softmax_lanes};
 use crate::param::{self, Shape};
-use crate::plan::{Block, Coefficients, Group, LANES, Part, Plan, Source};
+use crate::plan::{Block, Coefficients, Group, LANES, Making as PlannedMaking, Part, Plan, Source};
 use crate::sector::{MakerBinding, Parameters};
 use crate::simd::{Kernels, Vector, align, take};
 
 /// Memory to make weights in, for one worker.
 pub(super) struct WeightScratch {
     buffer: Vec<f32>,
-    logits: usize,
-    own: usize,
-    tile: usize,
+    making: PlannedMaking,
 }
 
 impl WeightScratch {
-    pub(super) fn new(plan: &Plan, parameters: &Parameters) -> Self {
-        let (mut logits, mut own, mut tile, mut work) = (0, 0, 0, 0);
-        for block in plan.groups.iter().flat_map(|group| &group.blocks) {
-            let Some(maker) = parameters.maker(block.maker) else { continue };
-            let len = (block.rows * block.cols) as usize;
-            logits = logits.max(block.sectors.len() * len);
-            own = own.max(block.sectors.iter().map(|&s| maker.own_row(s).len()).sum());
-            tile = tile.max(len * block.span as usize * LANES);
-            work = work.max(maker.bound.single.scratch(block.sectors.len()));
-        }
-        let buffer = vec![0.0; logits + own + 2 * tile + work + 16 * 5];
-        WeightScratch { buffer, logits, own, tile }
+    pub(super) fn new(making: PlannedMaking) -> Self {
+        WeightScratch { buffer: vec![0.0; making.numbers()], making }
     }
 
     fn parts(&mut self) -> Buffers<'_> {
         let mut rest = align(&mut self.buffer);
-        let tile = take(&mut rest, self.tile.next_multiple_of(16));
-        let d_tile = take(&mut rest, self.tile.next_multiple_of(16));
-        let logits = take(&mut rest, self.logits.next_multiple_of(16));
-        let own = take(&mut rest, self.own.next_multiple_of(16));
+        let tile = take(&mut rest, self.making.tile.next_multiple_of(16));
+        let d_tile = take(&mut rest, self.making.tile.next_multiple_of(16));
+        let logits = take(&mut rest, self.making.logits.next_multiple_of(16));
+        let own = take(&mut rest, self.making.own.next_multiple_of(16));
         Buffers { tile, d_tile, logits, own, work: rest }
     }
 }

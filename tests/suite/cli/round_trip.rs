@@ -45,7 +45,10 @@ fn training_reports_what_programs_read_and_keeps_no_checkpoint() {
 fn a_model_file_is_all_that_evaluation_sampling_and_inspection_need() {
     let folder = trained();
     let eval = folder.pcc("eval m --data test.data --per-row ll.txt --json").ok().json();
-    assert_eq!(keys(&eval), ["bits_per_dim", "impossible_rows", "mean_ll", "rows", "std_error"]);
+    assert_eq!(
+        keys(&eval),
+        ["bits_per_dim", "impossible_rows", "mean_ll", "rows", "rows_in_logs", "std_error"]
+    );
     let log_p = String::from_utf8(folder.read("ll.txt")).unwrap();
     let log_p: Vec<f64> = log_p.lines().map(|line| line.parse().unwrap()).collect();
     let mean = log_p.iter().sum::<f64>() / log_p.len() as f64;
