@@ -87,7 +87,7 @@ fn binary_data(compiled: &Compiled, rows: usize) -> Dataset {
 fn bookkeeping(plan: &Plan, threads: usize) -> usize {
     let headers = plan.parts.len() * (plan.shards as usize + 1) * 256;
     let offsets: usize = plan.programs.iter().map(|program| 8 * (program.values.len() + 1)).sum();
-    (16 << 10) + threads * (8 << 10) + headers + offsets
+    (20 << 10) + threads * (8 << 10) + headers + offsets
 }
 
 #[test]

@@ -175,10 +175,10 @@ mod tests {
             evaluated(&[-1.0, f64::INFINITY]),
         ];
         insta::assert_snapshot!(found.join("\n"), @r#"
-        {"rows":3,"mean_ll":-3.0,"impossible_rows":0,"std_error":1.5275252316519468,"bits_per_dim":1.0820212806667227}
-        {"rows":3,"mean_ll":null,"impossible_rows":2,"std_error":null,"bits_per_dim":null}
-        {"rows":1,"mean_ll":-2.772588722239781,"impossible_rows":0,"std_error":null,"bits_per_dim":1.0}
-        {"rows":0,"mean_ll":null,"impossible_rows":0,"std_error":null,"bits_per_dim":null}
+        {"rows":3,"mean_ll":-3.0,"impossible_rows":0,"std_error":1.5275252316519468,"bits_per_dim":1.0820212806667227,"rows_in_logs":0}
+        {"rows":3,"mean_ll":null,"impossible_rows":2,"std_error":null,"bits_per_dim":null,"rows_in_logs":0}
+        {"rows":1,"mean_ll":-2.772588722239781,"impossible_rows":0,"std_error":null,"bits_per_dim":1.0,"rows_in_logs":0}
+        {"rows":0,"mean_ll":null,"impossible_rows":0,"std_error":null,"bits_per_dim":null,"rows_in_logs":0}
         NotALikelihood { row: 2, log_p: NaN }
         NotALikelihood { row: 1, log_p: inf }
         "#);

@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use super::{Domain, Input, LANES, NOWHERE, Op, Plan, Program, Purpose, Step};
+use super::{Column, Domain, INDICATORS, Input, LANES, NOWHERE, Op, Plan, Program, Purpose, Step};
 
 /// Why a plan may not be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,9 @@ pub fn check(plan: &Plan) -> Result<(), PlanFault> {
     if plan.parts.is_empty() {
         return Err(fault("no head"));
     }
+    if plan.shards == 0 {
+        return Err(fault("no shards"));
+    }
     if plan.batch == 0 || plan.shards as usize > (plan.batch as usize).div_ceil(LANES) {
         return Err(fault("more shards than tiles"));
     }
@@ -62,8 +65,14 @@ pub fn check(plan: &Plan) -> Result<(), PlanFault> {
         if columns.is_some_and(|column| column as usize >= part.columns.len()) {
             return Err(fault("a column that the part lacks"));
         }
+        let unknown =
+            |column: &Column| matches!(column, Column::Variable(var) if var.0 >= plan.variables);
+        if part.columns.iter().any(unknown) {
+            return Err(fault("a column of an unknown variable"));
+        }
     }
     check_groups(plan).map_err(fault)?;
+    check_head(plan).map_err(fault)?;
     if next != plan.coefficients {
         return Err(fault("the number of coefficients is wrong"));
     }
@@ -73,6 +82,47 @@ pub fn check(plan: &Plan) -> Result<(), PlanFault> {
             step,
             message,
         })?;
+    }
+    Ok(())
+}
+
+/// The head has one output, of one unit; no part below it imports.
+fn check_head(plan: &Plan) -> Result<(), &'static str> {
+    let head = plan.program(plan.head());
+    let root = match head.outputs[..] {
+        [root] => head.values.get(root as usize),
+        _ => return Err("a head without exactly one output"),
+    };
+    if root.is_none_or(|root| root.units != 1) {
+        return Err("a root of more than one unit");
+    }
+    let imports = |step: &Step| matches!(step.op, Op::Import { .. });
+    match plan.below_head().iter().any(|part| plan.program(part).steps.iter().any(imports)) {
+        true => Err("a part below the head that imports"),
+        false => Ok(()),
+    }
+}
+
+/// What holds of a value by itself: it is that of its step; only small look-ups are inline; what can
+/// have exponents has a place for them; and what learns, in a plan that trains, one for its gradient.
+fn check_value(plan: &Plan, program: &Program, index: usize, step: &Step) -> Result<(), String> {
+    let value = &program.values[step.output as usize];
+    if value.units == 0 {
+        return Err("a value of no units".into());
+    }
+    if value.step as usize != index {
+        return Err(format!("v{} says that another step makes it", step.output));
+    }
+    if value.is_inline() {
+        let small = matches!(step.op, Op::Lookup { states, .. } if states as usize <= INDICATORS);
+        return if small { Ok(()) } else { Err("an inline value that is no small look-up".into()) };
+    }
+    let plain = matches!(step.op, Op::Lookup { .. } | Op::One);
+    if value.domain == Domain::Linear && !plain && value.exponent == NOWHERE {
+        return Err(format!("v{} has no place for exponents", step.output));
+    }
+    if plan.purpose == Purpose::Train && value.learns && value.gradient == NOWHERE {
+        return Err(format!("v{} has no place for its gradient", step.output));
     }
     Ok(())
 }
@@ -143,6 +193,7 @@ fn check_program(plan: &Plan, program: &Program) -> Result<(), Fault> {
             Some(made) if !*made => *made = true,
             _ => return Err(fail(format!("v{} is made twice, or unknown", step.output))),
         }
+        check_value(plan, program, index, step).map_err(fail)?;
         check_step(plan, program, step).map_err(fail)?;
     }
     if program.outputs.iter().any(|&output| made.get(output as usize) != Some(&true)) {

@@ -141,7 +141,8 @@ impl Plan {
             worker: self.programs.iter().map(arenas).max().unwrap_or(0)
                 + scratch.max().unwrap_or(0),
             data: self.variables as usize * row * self.tiles(),
-            outputs: outputs * self.tiles() * row,
+            // And of each row ln p in f64, and its number if it is in doubt.
+            outputs: outputs * self.tiles() * row + self.tiles() * LANES * (8 + 4),
             making: self.making.numbers() * WORD,
             coefficients: self.coefficients * WORD,
             gradients: if train {
