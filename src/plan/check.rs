@@ -5,7 +5,9 @@
 //! needed at once overlap, and all lie within their arena; widths and domains are those the operation
 //! demands; coefficients lie within the part's own; parts and programs that are named exist.
 //!
-//! Not checked: that the plan computes the circuit it was made from; for that there is the oracle.
+//! Not checked: that a step reads the whole of its table, that a gradient is not written over one that
+//! nobody reads any more, and that the plan computes the circuit it was made from; for that there is
+//! the oracle.
 
 use std::fmt;
 
@@ -116,6 +118,15 @@ fn check_value(plan: &Plan, program: &Program, index: usize, step: &Step) -> Res
     if value.is_inline() {
         let small = matches!(step.op, Op::Lookup { states, .. } if states as usize <= INDICATORS);
         return if small { Ok(()) } else { Err("an inline value that is no small look-up".into()) };
+    }
+    let inputs = program.inputs(step).iter();
+    let read = inputs.map(|input| program.values[input.value as usize].units);
+    let formed = match step.op {
+        Op::Sum { .. } | Op::Mix { .. } => read.sum(),
+        _ => read.max().unwrap_or(0),
+    };
+    if formed.max(value.units) > program.scratch_rows {
+        return Err("more is formed on the way than scratch holds".into());
     }
     let plain = matches!(step.op, Op::Lookup { .. } | Op::One);
     if value.domain == Domain::Linear && !plain && value.exponent == NOWHERE {
