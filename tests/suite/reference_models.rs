@@ -8,54 +8,58 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use pcc::circuit::{Circuit, SourceMap, ValidCircuit, Values, WeightSource, validate};
-use pcc::engine::reference;
+use pcc::circuit::{Circuit, SourceMap, WeightSource};
+use pcc::compile::{Compiled, Options, compile};
+use pcc::data::Dataset;
 use pcc::ids::{NodeId, VarId};
 use pcc::leaf::Dist;
 use pcc::param::Parameterizer;
 use pcc::param::direct::Direct;
 use pcc::param::hyper::Hyper;
-use pcc::sector::{Parameters, SectorKind, bind, partition};
+use pcc::plan::Schedule;
 use pcc::variables::Variables;
 
+use crate::agreement::{by_cpu, by_reference};
 use crate::support::random_circuits::pairs;
 
 /// The variable of the environment that names the folder.
 const DIR: &str = "PCC_REFERENCE_DIR";
 
-/// Rows with every entry observed.
-type Rows = Vec<Vec<Option<f32>>>;
-
-/// log p of each row, and the gradient of their mean by the flat parameters.
+/// log p of each row, and the gradient of their sum by the flat parameters.
 type Outcome = (Vec<f64>, Vec<f64>);
 
 /// What is compared with the models.
 struct Engine {
     name: &'static str,
-    run: fn(&ValidCircuit, &Parameters, &[f64], &Rows) -> Outcome,
+    run: fn(&Arc<Compiled>, &[f64], &Dataset) -> Outcome,
     /// |Δ log p| at most, times max(1, |log p|); and |Δ gradient|, times the tensor's largest entry.
     tolerance: f64,
 }
 
-const ENGINES: [Engine; 1] = [Engine { name: "reference", run: run_reference, tolerance: 1e-9 }];
+const ENGINES: [Engine; 3] = [
+    Engine {
+        name: "reference",
+        run: |compiled, flat, data| by_reference(compiled, flat, data),
+        tolerance: 1e-9,
+    },
+    Engine {
+        name: "cpu, wide",
+        run: |c, flat, data| run_cpu(c, flat, data, Schedule::Wide),
+        tolerance: 1e-5,
+    },
+    Engine {
+        name: "cpu, deep",
+        run: |c, flat, data| run_cpu(c, flat, data, Schedule::Deep),
+        tolerance: 1e-5,
+    },
+];
 
-fn run_reference(
-    circuit: &ValidCircuit,
-    parameters: &Parameters,
-    flat: &[f64],
-    rows: &Rows,
-) -> Outcome {
-    let values = parameters.values(circuit, flat);
-    let mut d_values = Values::zeros(circuit);
-    let scale = 1.0 / rows.len() as f64;
-    let mut log_likelihoods = Vec::new();
-    for row in rows {
-        let forward = reference::forward(circuit, &values, row);
-        log_likelihoods.push(forward.log_likelihood());
-        reference::backward(circuit, &values, &forward, row, scale, &mut d_values);
-    }
-    (log_likelihoods, parameters.gradient(circuit, flat, &values, &d_values))
+fn run_cpu(compiled: &Arc<Compiled>, flat: &[f64], data: &Dataset, schedule: Schedule) -> Outcome {
+    let flat: Vec<f32> = flat.iter().map(|&value| value as f32).collect();
+    let (log_p, gradient, _) = by_cpu("a reference model", compiled, &flat, data, schedule, 2);
+    (log_p, gradient.into_iter().map(f64::from).collect())
 }
 
 #[test]
@@ -129,9 +133,10 @@ impl Fixture {
         self.arrays.keys().filter_map(|name| name.strip_prefix("param.")).collect()
     }
 
-    fn rows(&self) -> Rows {
+    fn rows(&self, variables: &Variables) -> Dataset {
         let x = self.array("x");
-        (0..x.shape[0]).map(|row| x.row(row).iter().map(|&v| Some(v as f32)).collect()).collect()
+        let row = |row| x.row(row).iter().map(|&value| Some(value as f32)).collect::<Vec<_>>();
+        Dataset::from_rows(variables, (0..x.shape[0]).map(row)).unwrap()
     }
 }
 
@@ -158,7 +163,7 @@ struct Placed {
 
 /// The RAT-SPN of a model, and its sectors in the order in which this crate numbers them.
 struct RatSpn {
-    circuit: ValidCircuit,
+    circuit: Circuit,
     sectors: Vec<Placed>,
 }
 
@@ -200,8 +205,6 @@ fn rat_spn(fixture: &Fixture) -> RatSpn {
     }
     let root = circuit.mixing(&roots, WeightSource::Direct);
     circuit.set_root(root);
-    let (circuit, _) = validate(circuit, &SourceMap::default())
-        .unwrap_or_else(|faults| panic!("{}: {faults:?}", fixture.name));
     RatSpn { circuit, sectors }
 }
 
@@ -257,26 +260,31 @@ fn places(tensor: &str, model: &RatSpn, fixture: &Fixture) -> Vec<(String, usize
 
 fn check(fixture: &Fixture, parameterizer: &dyn Parameterizer) {
     let model = rat_spn(fixture);
-    let table = partition(&model.circuit, &SourceMap::default(), SectorKind::PerLayer).unwrap();
-    let parameters = bind(&model.circuit, table, parameterizer).unwrap();
+    let circuit = model.circuit.clone();
+    let compiled = compile(circuit, &SourceMap::default(), parameterizer, &Options::default());
+    let compiled =
+        Arc::new(compiled.unwrap_or_else(|faults| panic!("{}: {faults:?}", fixture.name)));
+    let tensors = compiled.parameters.tensors();
     let mut place_of = Vec::new();
-    for (id, spec) in parameters.tensors().iter() {
+    for (id, spec) in tensors.iter() {
         let places = places(&spec.name, &model, fixture);
-        assert_eq!(places.len(), parameters.tensors().range(id).len(), "size of {}", spec.name);
+        assert_eq!(places.len(), tensors.range(id).len(), "size of {}", spec.name);
         place_of.extend(places);
     }
     let value = |(name, at): &(String, usize)| fixture.array(&format!("param.{name}")).data[*at];
     let flat: Vec<f64> = place_of.iter().map(value).collect();
+    let data = fixture.rows(compiled.circuit.variables());
     for engine in &ENGINES {
         let context = format!("{}, {} engine", fixture.name, engine.name);
-        let (log_likelihoods, gradient) =
-            (engine.run)(&model.circuit, &parameters, &flat, &fixture.rows());
+        let (log_likelihoods, mut gradient) = (engine.run)(&compiled, &flat, &data);
         let expected = &fixture.array("ll_exact").data;
         assert_eq!(log_likelihoods.len(), expected.len(), "{context}");
         for (row, (&log_p, &expected)) in log_likelihoods.iter().zip(expected).enumerate() {
             let most = engine.tolerance * expected.abs().max(1.0);
             assert!((log_p - expected).abs() <= most, "{context}: row {row}: {log_p}, {expected}");
         }
+        // The authors' gradients are those of the mean.
+        gradient.iter_mut().for_each(|d| *d /= expected.len() as f64);
         check_gradient(fixture, &place_of, &gradient, engine.tolerance, &context);
     }
 }
