@@ -2,16 +2,18 @@
 //! that makes one.
 //!
 //! Checked: every input is made before it is read; no two values, or exponents, or gradients that are
-//! needed at once overlap, and all lie within their arena; widths and domains are those the operation
-//! demands; coefficients lie within the part's own; parts and programs that are named exist.
+//! needed at once overlap, and all lie within their arena; gradients are written once and then added
+//! to; widths and domains are those the operation demands; each step reads the whole of one table of
+//! every part that runs it; parts and programs that are named exist.
 //!
-//! Not checked: that a step reads the whole of its table, that a gradient is not written over one that
-//! nobody reads any more, and that the plan computes the circuit it was made from; for that there is
-//! the oracle.
+//! Not checked: that the plan computes the circuit it was made from; for that there is the oracle.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use super::{Column, Domain, INDICATORS, Input, LANES, NOWHERE, Op, Plan, Program, Purpose, Step};
+use super::{
+    Column, Domain, INDICATORS, Input, LANES, NOWHERE, Op, Part, Plan, Program, Purpose, Step,
+};
 
 /// Why a plan may not be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +87,52 @@ pub fn check(plan: &Plan) -> Result<(), PlanFault> {
             message,
         })?;
     }
-    Ok(())
+    check_tables(plan).map_err(fault)
+}
+
+/// Each step reads the whole of one table, in every part that runs it.
+fn check_tables(plan: &Plan) -> Result<(), &'static str> {
+    let tables = |program: &Program| {
+        let mut tables: Vec<(u64, u64)> =
+            program.steps.iter().filter_map(|step| table(program, step)).collect();
+        tables.sort_unstable();
+        tables.dedup();
+        tables
+    };
+    let read: Vec<Vec<(u64, u64)>> = plan.programs.iter().map(tables).collect();
+    let lacks = |part: &Part| {
+        let start = |at: usize| at.checked_sub(part.first_coefficient);
+        let held: HashSet<(u64, u64)> = (part.coefficients.iter())
+            .filter_map(|entry| Some((start(entry.at)? as u64, entry.len as u64)))
+            .collect();
+        !read[part.program as usize].iter().all(|table| held.contains(table))
+    };
+    match plan.parts.iter().any(lacks) {
+        true => Err("a step that reads no table of its part, or not the whole of one"),
+        false => Ok(()),
+    }
+}
+
+/// Where the coefficients that a step reads begin in its part, and how many there are.
+fn table(program: &Program, step: &Step) -> Option<(u64, u64)> {
+    let units = u64::from(program.values[step.output as usize].units);
+    let inputs = program.inputs(step);
+    let width = |input: &Input| u64::from(program.values[input.value as usize].units);
+    let total: u64 = inputs.iter().map(width).sum();
+    let (at, len) = match step.op {
+        Op::Lookup { table, states, .. } => (table, units * u64::from(states)),
+        Op::Gaussian { table, .. } => (table, units * 3),
+        Op::Sum { weights } => (weights, units * total),
+        Op::Mix { weights } => (weights, units * inputs.len() as u64),
+        Op::ProductSum { weights } => (weights, units * total / 2),
+        Op::One
+        | Op::Import { .. }
+        | Op::Product
+        | Op::Kronecker
+        | Op::AddLogs
+        | Op::Exponentiate => return None,
+    };
+    Some((at.into(), len))
 }
 
 /// The head has one output, of one unit; no part below it imports.
@@ -222,31 +269,26 @@ fn check_step(plan: &Plan, program: &Program, step: &Step) -> Result<(), String>
     let output = &program.values[step.output as usize];
     let units = u64::from(output.units);
     let total: u64 = inputs.iter().map(|input| u64::from(value(input).units)).sum();
-    let (count, width, table) = match step.op {
-        Op::Lookup { table, states, .. } => (0, true, Some((table, units * u64::from(states)))),
-        Op::Gaussian { table, .. } => (0, true, Some((table, units * 3))),
-        Op::One => (0, true, None),
+    let even = |input: &Input| value(input).units == output.units;
+    let (count, width) = match step.op {
+        Op::Lookup { .. } | Op::Gaussian { .. } | Op::One => (0, true),
         Op::Import { part, output: index } => {
             let from = plan.below_head().get(part as usize).map(|part| plan.program(part));
             let made = from.and_then(|from| {
                 from.outputs.get(index as usize).map(|&v| &from.values[v as usize])
             });
-            (0, made.is_some_and(|made| made.units == output.units), None)
+            (0, made.is_some_and(|made| made.units == output.units))
         }
-        Op::Product | Op::AddLogs => (2, total == 2 * units, None),
+        Op::Product | Op::AddLogs => (2, inputs.iter().all(even)),
         Op::Kronecker => {
             let pairs = inputs.iter().map(|input| u64::from(value(input).units)).product::<u64>();
-            (2, pairs == units, None)
+            (2, pairs == units)
         }
-        Op::Exponentiate => (1, total == units, None),
-        Op::Sum { weights } => (inputs.len().max(1), true, Some((weights, units * total))),
-        Op::Mix { weights } => {
-            let even = inputs.iter().all(|input| value(input).units == output.units);
-            (inputs.len().max(1), even, Some((weights, units * inputs.len() as u64)))
-        }
-        Op::ProductSum { weights } => {
-            let even = inputs.len() == 2 && value(&inputs[0]).units == value(&inputs[1]).units;
-            (2, even, Some((weights, units * total / 2)))
+        Op::Exponentiate => (1, total == units),
+        Op::Sum { .. } => (inputs.len().max(1), true),
+        Op::Mix { .. } => (inputs.len().max(1), inputs.iter().all(even)),
+        Op::ProductSum { .. } => {
+            (2, inputs.len() == 2 && value(&inputs[0]).units == value(&inputs[1]).units)
         }
     };
     if inputs.len() != count {
@@ -255,7 +297,7 @@ fn check_step(plan: &Plan, program: &Program, step: &Step) -> Result<(), String>
     if !width {
         return Err(format!("the widths of {} do not fit", step.op.name()));
     }
-    if table.is_some_and(|(at, len)| u64::from(at) + len > u64::from(program.coefficients)) {
+    if table(program, step).is_some_and(|(at, len)| at + len > u64::from(program.coefficients)) {
         return Err("coefficients beyond those of the part".into());
     }
     let reads = match step.op {
@@ -296,8 +338,10 @@ fn check_places(program: &Program, purpose: Purpose) -> Result<(), Fault> {
         return Ok(());
     }
     let mut gradients = Arena::new(program.gradient_rows);
+    let mut reached = vec![false; program.values.len()];
     for &output in &program.outputs {
         let value = &program.values[output as usize];
+        reached[output as usize] = true;
         gradients.put(value.gradient, value.units, output).map_err(|message| (None, message))?;
     }
     for (index, step) in program.steps.iter().enumerate().rev() {
@@ -309,6 +353,10 @@ fn check_places(program: &Program, purpose: Purpose) -> Result<(), Fault> {
             rows.expect(value.rows, value.units, input.value).map_err(fail)?;
             if matches!(step.op, Op::Mix { .. }) || step.inputs.1 - step.inputs.0 > 2 {
                 exponents.expect(value.exponent, 1, input.value).map_err(fail)?;
+            }
+            let later = std::mem::replace(&mut reached[input.value as usize], true);
+            if input.first && later {
+                return Err(fail(format!("the gradient by v{} is written over", input.value)));
             }
             if input.first {
                 gradients.put(value.gradient, value.units, input.value).map_err(fail)?;
