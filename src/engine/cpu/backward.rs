@@ -6,10 +6,9 @@
 
 use pulp::Simd;
 
-use super::forward::{Unit, alignment, formed_units, gather, multiply, operand};
-use super::kernels::{
-    indicators, is_small, matrix, outer, partial_outer, product_backward, product_sum_backward,
-};
+use super::forward::{Unit, alignment, factor, formed_units, gather, multiply};
+use super::kernels::{indicators, matrix, outer, partial_outer, product_backward};
+use super::product_sum::{Target, form, is_small, reach};
 use super::tile::{Arenas, Scratch, span};
 use crate::plan::{INDICATORS, Input, LANES, NOWHERE, Op, Step, Value};
 use crate::simd::{Matrix, PARTIAL};
@@ -89,29 +88,29 @@ impl<S: Simd> Back<'_, '_, '_, '_, S> {
         self.through_weights();
         self.reach_factors();
     }
-    /// The step of which a RAT-SPN consists: its gradients by both factors come to scratch.
+    /// The step of which a RAT-SPN consists.
     fn small_product_sum(&mut self) {
         let Op::ProductSum { weights } = self.step.op else { return };
         let (unit, simd) = (self.unit, self.simd);
-        let inputs = unit.program.inputs(self.step);
-        let (a, b) = (unit.value(&inputs[0]), unit.value(&inputs[1]));
-        let (width, units) = (a.units as usize, self.value.units as usize);
-        let len = width * LANES;
-        let gradient = &self.arenas.gradients[span(self.value.gradient, self.value.units)];
-        let Scratch { formed, left, right, d_left, d_right, indicators, sums, .. } =
+        let [a, b] = unit.factors(self.step);
+        let (width, own) = (a.units as usize, self.own());
+        let Scratch { formed, scale, left, right, d_left, d_right, indicators, sums, .. } =
             &mut *self.scratch;
-        let factor_a = operand(simd, unit, a, self.arenas.values, left, indicators);
-        let factor_b = operand(simd, unit, b, self.arenas.values, right, indicators);
-        let table = unit.table(weights, units * width);
-        let (formed, d_a, d_b) = (&mut formed[..len], &mut d_left[..len], &mut d_right[..len]);
-        product_sum_backward(simd, factor_a, factor_b, table, gradient, formed, d_a, d_b);
-        self.d_coefficients.add_outer(simd, weights, gradient, formed, sums);
-        for (input, value, d) in [(&inputs[0], a, &*d_a), (&inputs[1], b, &*d_b)] {
-            if value.gradient != NOWHERE {
-                let target = &mut self.arenas.gradients[span(value.gradient, value.units)];
-                deliver(d, target, input.first);
-            } else if wanted_inline(value) {
+        let factor_a = factor(simd, unit, a, left, indicators);
+        let factor_b = factor(simd, unit, b, right, indicators);
+        form(simd, width, factor_a, factor_b, self.arenas.values, formed, scale);
+        let gradient = &self.arenas.gradients[own.clone()];
+        self.d_coefficients.add_outer(simd, weights, gradient, &formed[..width * LANES], sums);
+        let table = unit.table(weights, self.value.units as usize * width);
+        let inputs = unit.program.inputs(self.step);
+        let targets = [target(a, &inputs[0], &mut *d_left), target(b, &inputs[1], &mut *d_right)];
+        let Arenas { values, gradients, .. } = &mut *self.arenas;
+        let factors = [factor_a, factor_b];
+        reach(simd, width, factors, table, scale, values, gradients, own.start, targets);
+        for (value, d) in [(a, d_left), (b, d_right)] {
+            if wanted_inline(value) {
                 let step = &unit.program.steps[value.step as usize];
+                let d = &d[..width * LANES];
                 table_gradient(simd, unit, step, d, indicators, sums, self.d_coefficients);
             }
         }
@@ -148,7 +147,7 @@ impl<S: Simd> Back<'_, '_, '_, '_, S> {
     fn reach_factors(&mut self) {
         let unit = self.unit;
         let inputs = unit.program.inputs(self.step);
-        let (a, b) = (unit.value(&inputs[0]), unit.value(&inputs[1]));
+        let [a, b] = unit.factors(self.step);
         let len = a.units as usize * LANES;
         let Scratch { d_formed, scale, left, right, d_left, d_right, .. } = &mut *self.scratch;
         let factor_a = match a.is_inline() {
@@ -184,7 +183,7 @@ impl<S: Simd> Back<'_, '_, '_, '_, S> {
         self.form_product();
         let unit = self.unit;
         let inputs = unit.program.inputs(self.step);
-        let (a, b) = (unit.value(&inputs[0]), unit.value(&inputs[1]));
+        let [a, b] = unit.factors(self.step);
         let own = self.own();
         let len = own.len();
         self.scratch.d_formed[..len].copy_from_slice(&self.arenas.gradients[own]);
@@ -358,6 +357,17 @@ enum Side {
 }
 fn wanted_inline(value: &Value) -> bool {
     value.is_inline() && value.learns
+}
+
+/// Where the gradient by a factor of a small product goes: that by an inline one to `rows`.
+fn target<'a>(value: &Value, input: &Input, rows: &'a mut [f32]) -> Target<'a> {
+    if wanted_inline(value) {
+        Target::Rows(rows)
+    } else if value.gradient != NOWHERE {
+        Target::Arena { first: span(value.gradient, value.units).start, add: !input.first }
+    } else {
+        Target::Nowhere
+    }
 }
 
 fn deliver(gradient: &[f32], target: &mut [f32], first: bool) {

@@ -6,10 +6,8 @@
 
 use pulp::Simd;
 
-use super::kernels::{
-    LOSS, add_exponents, guarded_product, indicators, is_small, lookup_binary, matrix, product,
-    product_sum as product_sum_kernel, tops_of,
-};
+use super::kernels::{LOSS, add_exponents, guarded_product, indicators, matrix, product, tops_of};
+use super::product_sum::{Binary, Exponents, Factor, is_small, lookup_binary, product_sum};
 use super::tile::{Arenas, Scratch, exponent_span, span};
 use crate::plan::{Column, INDICATORS, Input, LANES, NOWHERE, Op, Program, Step, Value};
 use crate::simd::Matrix;
@@ -51,6 +49,12 @@ impl<'a> Unit<'a> {
     pub(super) fn value(&self, input: &Input) -> &'a Value {
         &self.program.values[input.value as usize]
     }
+
+    /// The two inputs of a product.
+    pub(super) fn factors(&self, step: &Step) -> [&'a Value; 2] {
+        let inputs = self.program.inputs(step);
+        [self.value(&inputs[0]), self.value(&inputs[1])]
+    }
 }
 
 /// What the head reads of the parts for this tile.
@@ -82,48 +86,62 @@ pub(super) fn forward<S: Simd>(
             continue;
         }
         match step.op {
-            Op::ProductSum { weights } if unit.certified => {
-                product_sum(simd, unit, step, value, weights, arenas, scratch);
+            Op::ProductSum { weights } if unit.certified && is_small(formed_units(unit, step)) => {
+                small_product_sum(simd, unit, step, weights, arenas, scratch);
             }
             _ => other(simd, unit, step, value, imports, arenas, scratch),
         }
     }
 }
 
-/// The step of which a RAT-SPN consists, certified.
-fn product_sum<S: Simd>(
+/// The step of which a RAT-SPN consists.
+fn small_product_sum<S: Simd>(
     simd: S,
     unit: &Unit<'_>,
     step: &Step,
-    value: &Value,
     weights: u32,
     arenas: &mut Arenas<'_>,
     scratch: &mut Scratch<'_>,
 ) {
-    let inputs = unit.program.inputs(step);
-    let (a, b) = (unit.value(&inputs[0]), unit.value(&inputs[1]));
+    let value = &unit.program.values[step.output as usize];
+    let [a, b] = unit.factors(step);
     let (width, units) = (a.units as usize, value.units as usize);
     let table = unit.table(weights, units * width);
-    let mut shift = [0; LANES];
-    let left = operand(simd, unit, a, arenas.values, scratch.left, scratch.indicators);
-    let right = operand(simd, unit, b, arenas.values, scratch.right, scratch.indicators);
-    // The output may lie where an input does: it is formed in scratch.
-    if is_small(width) {
-        let out = &mut scratch.d_formed[..units * LANES];
-        let wanted = if unit.exponents { &mut shift[..] } else { &mut [] };
-        product_sum_kernel(simd, left, right, table, wanted, out);
-        arenas.values[span(value.rows, value.units)].copy_from_slice(out);
-    } else {
-        let formed = &mut scratch.formed[..width * LANES];
-        product(simd, left, right, formed, scratch.scale, &mut shift);
-        let out = &mut arenas.values[span(value.rows, value.units)];
-        matrix(simd, Matrix::row_major(table, units, width), formed, out);
+    let place = |value: &Value| (value.exponent != NOWHERE).then(|| exponent_span(value).start);
+    let exponents = unit.exponents.then(|| Exponents {
+        factors: [place(a), place(b)],
+        out: exponent_span(value).start,
+        arena: arenas.exponents,
+    });
+    let Scratch { left, right, indicators, .. } = scratch;
+    let a = factor(simd, unit, a, left, indicators);
+    let b = factor(simd, unit, b, right, indicators);
+    let out = span(value.rows, value.units).start;
+    product_sum(simd, width, a, b, table, arenas.values, out, exponents);
+}
+
+/// A factor of a small product: where its units lie, or what they are looked up in. Other look-ups than
+/// those of a binary variable are made in `inline`.
+pub(super) fn factor<'a, S: Simd>(
+    simd: S,
+    unit: &Unit<'a>,
+    value: &Value,
+    inline: &'a mut [f32],
+    states_scratch: &mut [f32],
+) -> Factor<'a> {
+    if !value.is_inline() {
+        return Factor::Stored(span(value.rows, value.units).start);
     }
-    if unit.exponents {
-        add_exponents(&mut shift, arenas.exponents, a);
-        add_exponents(&mut shift, arenas.exponents, b);
-        arenas.exponents[exponent_span(value)].copy_from_slice(&shift);
+    let step = &unit.program.steps[value.step as usize];
+    if let Op::Lookup { column, table, states: 2 } = step.op
+        && let Column::Variable(var) = unit.columns[column as usize]
+    {
+        let (table, missing) = (unit.table(table, 2 * value.units as usize), unit.missing);
+        return Factor::Binary(Binary { table, column: &unit.data[span(var.0, 1)], missing });
     }
+    let out = &mut inline[..value.units as usize * LANES];
+    lookup(simd, unit, step, states_scratch, out);
+    Factor::Rows(out)
 }
 
 /// The units of an input: from its arena, or made in `inline`.
@@ -156,7 +174,7 @@ fn lookup<S: Simd>(
     let column = unit.column(column, &mut fixed);
     let table = unit.table(table, units * states);
     if states == 2 {
-        lookup_binary(simd, table, column, unit.missing, out);
+        lookup_binary(simd, Binary { table, column, missing: unit.missing }, out);
         return;
     }
     if states <= INDICATORS {
@@ -295,8 +313,7 @@ pub(super) fn multiply<S: Simd>(
     exponents: &mut [i32; LANES],
     bound: &mut [f32; LANES],
 ) {
-    let inputs = unit.program.inputs(step);
-    let (a, b) = (unit.value(&inputs[0]), unit.value(&inputs[1]));
+    let [a, b] = unit.factors(step);
     let left = operand(simd, unit, a, arenas.values, scratch.left, scratch.indicators);
     let right = operand(simd, unit, b, arenas.values, scratch.right, scratch.indicators);
     let bounds = |value: &Value| match value.exponent {

@@ -41,6 +41,7 @@ macro_rules! kernel {
         }
     };
 }
+pub(super) use kernel;
 
 kernel!(
     /// out = matrix · input for each lane; `input` is [cols][LANES], `out` [rows][LANES].
@@ -98,175 +99,14 @@ fn run_total<S: Simd>(simd: S, sums: &[f32], out: &mut [f32]) {
     Vector(simd).add_sums(sums, out);
 }
 
-/// Widths up to which a product and its sum are one kernel, with the product in registers.
-const SMALL: usize = 8;
-
-/// Calls `$run::<S, WIDTH>` with the constant that `$width` is; nothing beyond [`SMALL`].
-macro_rules! by_width {
-    ($width:expr, $run:ident($($arg:expr),*)) => {
-        match $width {
-            1 => $run::<S, 1>($($arg),*),
-            2 => $run::<S, 2>($($arg),*),
-            3 => $run::<S, 3>($($arg),*),
-            4 => $run::<S, 4>($($arg),*),
-            5 => $run::<S, 5>($($arg),*),
-            6 => $run::<S, 6>($($arg),*),
-            7 => $run::<S, 7>($($arg),*),
-            8 => $run::<S, 8>($($arg),*),
-            _ => {}
-        }
-    };
-}
-
-/// Whether [`product_sum`] and its way back take this width.
-pub(super) fn is_small(width: usize) -> bool {
-    width <= SMALL
-}
-
 /// Power of two that brings `top` to [1, 2), and the exponent that it takes; see [`EXPONENT`].
 #[inline(always)]
-fn normaliser<S: Simd>(simd: S, top: S::f32s) -> (S::f32s, S::i32s) {
+pub(super) fn normaliser<S: Simd>(simd: S, top: S::f32s) -> (S::f32s, S::i32s) {
     let bits = simd.transmute_u32s_f32s(top);
     let power = simd.and_u32s(bits, simd.splat_u32s(EXPONENT));
     let down = simd.transmute_f32s_u32s(simd.sub_u32s(simd.splat_u32s(MIRROR), power));
     let biased = simd.wrapping_dyn_shr_u32s(bits, simd.splat_u32s(23));
     (down, simd.transmute_i32s_u32s(simd.sub_u32s(biased, simd.splat_u32s(127))))
-}
-
-kernel!(
-    /// out = weights [units, K] · [`product`] of a and b, K small. Adds what the scaling takes to
-    /// `exponents`, which may be empty.
-    product_sum / ProductSumTask<'a>(
-        a: &'a [f32],
-        b: &'a [f32],
-        weights: &'a [f32],
-        exponents: &'a mut [i32],
-        out: &'a mut [f32],
-    )
-    run_product_sum
-);
-
-#[inline(always)]
-fn run_product_sum<S: Simd>(
-    simd: S,
-    a: &[f32],
-    b: &[f32],
-    weights: &[f32],
-    exponents: &mut [i32],
-    out: &mut [f32],
-) {
-    by_width!(a.len() / LANES, product_sum_of(simd, a, b, weights, exponents, out));
-}
-
-#[inline(always)]
-fn product_sum_of<S: Simd, const K: usize>(
-    simd: S,
-    a: &[f32],
-    b: &[f32],
-    weights: &[f32],
-    exponents: &mut [i32],
-    out: &mut [f32],
-) {
-    let width = LANES / S::F32_LANES;
-    let (a, b) = (S::as_simd_f32s(a).0, S::as_simd_f32s(b).0);
-    let (a, b) = (&a[..K * width], &b[..K * width]);
-    let out = S::as_mut_simd_f32s(out).0;
-    let exponents = S::as_mut_simd_i32s(exponents).0;
-    for lane in 0..width {
-        let mut product = [simd.splat_f32s(0.0); K];
-        let mut top = simd.splat_f32s(0.0);
-        for col in 0..K {
-            product[col] = simd.mul_f32s(a[col * width + lane], b[col * width + lane]);
-            top = simd.max_f32s(top, product[col]);
-        }
-        let (down, exponent) = normaliser(simd, top);
-        if let Some(sum) = exponents.get_mut(lane) {
-            let (own, more) = (simd.transmute_u32s_i32s(*sum), simd.transmute_u32s_i32s(exponent));
-            *sum = simd.transmute_i32s_u32s(simd.add_u32s(own, more));
-        }
-        for unit in &mut product {
-            *unit = simd.mul_f32s(*unit, down);
-        }
-        for (row, out) in weights.chunks_exact(K).zip(out.chunks_exact_mut(width)) {
-            let mut sum = simd.mul_f32s(simd.splat_f32s(row[0]), product[0]);
-            for col in 1..K {
-                sum = simd.mul_add_e_f32s(simd.splat_f32s(row[col]), product[col], sum);
-            }
-            out[lane] = sum;
-        }
-    }
-}
-
-kernel!(
-    /// The way back through [`product_sum`], d by its output: writes the product to `formed`, and
-    /// the gradients by a and b to `d_a` and `d_b`.
-    product_sum_backward / ProductSumBackTask<'a>(
-        a: &'a [f32],
-        b: &'a [f32],
-        weights: &'a [f32],
-        d: &'a [f32],
-        formed: &'a mut [f32],
-        d_a: &'a mut [f32],
-        d_b: &'a mut [f32],
-    )
-    run_product_sum_backward
-);
-
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn run_product_sum_backward<S: Simd>(
-    simd: S,
-    a: &[f32],
-    b: &[f32],
-    weights: &[f32],
-    d: &[f32],
-    formed: &mut [f32],
-    d_a: &mut [f32],
-    d_b: &mut [f32],
-) {
-    by_width!(a.len() / LANES, product_sum_back_of(simd, a, b, weights, d, formed, d_a, d_b));
-}
-
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn product_sum_back_of<S: Simd, const K: usize>(
-    simd: S,
-    a: &[f32],
-    b: &[f32],
-    weights: &[f32],
-    d: &[f32],
-    formed: &mut [f32],
-    d_a: &mut [f32],
-    d_b: &mut [f32],
-) {
-    let width = LANES / S::F32_LANES;
-    let (a, b) = (S::as_simd_f32s(a).0, S::as_simd_f32s(b).0);
-    let (a, b, d) = (&a[..K * width], &b[..K * width], S::as_simd_f32s(d).0);
-    let formed = &mut S::as_mut_simd_f32s(formed).0[..K * width];
-    let d_a = &mut S::as_mut_simd_f32s(d_a).0[..K * width];
-    let d_b = &mut S::as_mut_simd_f32s(d_b).0[..K * width];
-    for lane in 0..width {
-        let mut product = [simd.splat_f32s(0.0); K];
-        let mut top = simd.splat_f32s(0.0);
-        for col in 0..K {
-            product[col] = simd.mul_f32s(a[col * width + lane], b[col * width + lane]);
-            top = simd.max_f32s(top, product[col]);
-        }
-        let (down, _) = normaliser(simd, top);
-        let mut sums = [simd.splat_f32s(0.0); K];
-        for (row, d) in weights.chunks_exact(K).zip(d.chunks_exact(width)) {
-            for col in 0..K {
-                sums[col] = simd.mul_add_e_f32s(simd.splat_f32s(row[col]), d[lane], sums[col]);
-            }
-        }
-        for col in 0..K {
-            let at = col * width + lane;
-            formed[at] = simd.mul_f32s(product[col], down);
-            let scaled = simd.mul_f32s(sums[col], down);
-            d_a[at] = simd.mul_f32s(scaled, b[at]);
-            d_b[at] = simd.mul_f32s(scaled, a[at]);
-        }
-    }
 }
 
 kernel!(
@@ -346,41 +186,6 @@ fn run_product_backward<S: Simd>(
         for lane in 0..width {
             let new = simd.mul_f32s(simd.mul_f32s(d[lane], scale[lane]), other[lane]);
             out[lane] = if add { simd.add_f32s(out[lane], new) } else { new };
-        }
-    }
-}
-
-kernel!(
-    /// A table of two states a unit: row j is `table[2j + 1]` where the column is one, `table[2j]`
-    /// where it is zero, and, if some are missing, one where it is.
-    lookup_binary / BinaryTask<'a>(
-        table: &'a [f32],
-        column: &'a [f32],
-        missing: bool,
-        out: &'a mut [f32],
-    )
-    run_lookup_binary
-);
-
-#[inline(always)]
-fn run_lookup_binary<S: Simd>(
-    simd: S,
-    table: &[f32],
-    column: &[f32],
-    missing: bool,
-    out: &mut [f32],
-) {
-    let width = LANES / S::F32_LANES;
-    let column = &S::as_simd_f32s(column).0[..width];
-    let out = S::as_mut_simd_f32s(out).0;
-    let one = simd.splat_f32s(1.0);
-    for (states, out) in table.chunks_exact(2).zip(out.chunks_exact_mut(width)) {
-        let (zero, of_one) = (simd.splat_f32s(states[0]), simd.splat_f32s(states[1]));
-        for lane in 0..width {
-            let x = column[lane];
-            let value = simd.select_f32s(simd.equal_f32s(x, one), of_one, zero);
-            let known = simd.equal_f32s(x, x);
-            out[lane] = if missing { simd.select_f32s(known, value, one) } else { value };
         }
     }
 }

@@ -13,6 +13,7 @@ mod forward;
 mod kernels;
 mod logs;
 mod passes;
+mod product_sum;
 mod state;
 mod tile;
 mod weights;
