@@ -103,7 +103,7 @@ impl<S: Simd> Back<'_, '_, '_, '_, S> {
         self.d_coefficients.add_outer(simd, weights, gradient, &formed[..width * LANES], sums);
         let table = unit.table(weights, self.value.units as usize * width);
         let inputs = unit.program.inputs(self.step);
-        let targets = [target(a, &inputs[0], &mut *d_left), target(b, &inputs[1], &mut *d_right)];
+        let targets = [target(a, &inputs[0], d_left), target(b, &inputs[1], d_right)];
         let Arenas { values, gradients, .. } = &mut *self.arenas;
         let factors = [factor_a, factor_b];
         reach(simd, width, factors, table, scale, values, gradients, own.start, targets);

@@ -6,7 +6,9 @@
 
 use pulp::Simd;
 
-use super::kernels::{LOSS, add_exponents, guarded_product, indicators, matrix, product, tops_of};
+use super::kernels::{
+    LOSS, add_exponents, align_rows, guarded_product, indicators, matrix, power, product, raise,
+};
 use super::product_sum::{Binary, Exponents, Factor, is_small, lookup_binary, product_sum};
 use super::tile::{Arenas, Scratch, exponent_span, span};
 use crate::plan::{Column, INDICATORS, Input, LANES, NOWHERE, Op, Program, Step, Value};
@@ -410,36 +412,24 @@ pub(super) fn gather<S: Simd>(
         }
         return;
     }
-    highest(unit, inputs, arenas, exponents);
+    highest(simd, unit, inputs, arenas, exponents);
     let mut first = 0;
     for input in inputs {
         let value = unit.value(input);
         let rows = &arenas.values[span(value.rows, value.units)];
         let out = &mut scratch.formed[first..first + rows.len()];
         first += rows.len();
-        let factors = alignment(value, arenas, exponents);
-        if value.exponent != NOWHERE {
-            let own = exponents_of(value, arenas);
-            let bounds = &arenas.bounds[exponent_span(value)];
-            for lane in 0..LANES {
-                // Of an input that is zero for what it lost, far above all others, nothing is known.
-                let above = bounds[lane] > 0.0 && own[lane].saturating_sub(exponents[lane]) > 127;
-                bound[lane] += if above { f32::INFINITY } else { bounds[lane] * factors[lane] };
-            }
-        }
-        for (out, row) in out.chunks_exact_mut(LANES).zip(rows.chunks_exact(LANES)) {
-            for lane in 0..LANES {
-                let moved = row[lane] * factors[lane];
-                let lost = moved < LOSS && row[lane] > 0.0;
-                out[lane] = if lost { 0.0 } else { moved };
-                bound[lane] += if lost { LOSS } else { 0.0 };
-            }
-        }
+        let (own, bounds) = match value.exponent {
+            NOWHERE => (&[0; LANES][..], &[0.0; LANES][..]),
+            _ => (&arenas.exponents[exponent_span(value)], &arenas.bounds[exponent_span(value)]),
+        };
+        align_rows(simd, rows, own, bounds, exponents, out, bound);
     }
 }
 
 /// The exponent of the largest unit of all inputs, by lane.
-pub(super) fn highest(
+fn highest<S: Simd>(
+    simd: S,
     unit: &Unit<'_>,
     inputs: &[Input],
     arenas: &Arenas<'_>,
@@ -448,34 +438,24 @@ pub(super) fn highest(
     exponents.fill(i32::MIN);
     for input in inputs {
         let value = unit.value(input);
-        let rows = &arenas.values[span(value.rows, value.units)];
-        let tops = tops_of(rows);
         let own = exponents_of(value, arenas);
-        for (lane, highest) in exponents.iter_mut().enumerate() {
-            let exponent = own[lane] + (tops[lane].to_bits() >> 23) as i32 - 127;
-            *highest = if tops[lane] > 0.0 { (*highest).max(exponent) } else { *highest };
-        }
+        raise(simd, &arenas.values[span(value.rows, value.units)], own, exponents);
     }
     exponents.iter_mut().filter(|highest| **highest == i32::MIN).for_each(|highest| *highest = 0);
 }
 
-fn exponents_of(value: &Value, arenas: &Arenas<'_>) -> [i32; LANES] {
-    let mut exponents = [0; LANES];
-    add_exponents(&mut exponents, arenas.exponents, value);
-    exponents
+/// The exponents of a value, [LANES].
+fn exponents_of<'a>(value: &Value, arenas: &'a Arenas<'_>) -> &'a [i32] {
+    match value.exponent {
+        NOWHERE => &[0; LANES],
+        _ => &arenas.exponents[exponent_span(value)],
+    }
 }
 
-/// The powers of two that bring an input to the common exponent. Zero below 2^−126, which loses
-/// nothing that the guard keeps, and above 2^127, where only an input that is zero can be.
+/// The powers of two that bring an input to the common exponent.
 pub(super) fn alignment(value: &Value, arenas: &Arenas<'_>, common: &[i32; LANES]) -> [f32; LANES] {
     let own = exponents_of(value, arenas);
-    let mut factors = [0.0; LANES];
-    for lane in 0..LANES {
-        let difference = own[lane].saturating_sub(common[lane]);
-        let biased = if (-126..=127).contains(&difference) { difference + 127 } else { 0 };
-        factors[lane] = f32::from_bits((biased as u32) << 23);
-    }
-    factors
+    std::array::from_fn(|lane| power(own[lane], common[lane]))
 }
 
 /// ln N(x; mean, var) of each unit, from its mean, 1/variance and −½ ln(2π variance); zero where x is

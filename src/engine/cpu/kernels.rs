@@ -211,6 +211,73 @@ fn run_indicators<S: Simd>(simd: S, column: &[f32], states: usize, out: &mut [f3
     }
 }
 
+kernel!(
+    /// Raises each lane's exponent to that of the largest unit of a value whose exponents are `own`.
+    raise / RaiseTask<'a>(rows: &'a [f32], own: &'a [i32], exponents: &'a mut [i32; LANES])
+    run_raise
+);
+
+#[inline(always)]
+fn run_raise<S: Simd>(_: S, rows: &[f32], own: &[i32], exponents: &mut [i32; LANES]) {
+    let tops = tops_of(rows);
+    for lane in 0..LANES {
+        let exponent = own[lane] + (tops[lane].to_bits() >> 23) as i32 - 127;
+        let highest = exponents[lane].max(exponent);
+        exponents[lane] = if tops[lane] > 0.0 { highest } else { exponents[lane] };
+    }
+}
+
+/// The power of two that brings units with an exponent to a common one. Zero below 2^−126, which loses
+/// nothing that the guard keeps, and above 2^127, where only an input that is zero can be.
+#[inline(always)]
+pub(super) fn power(own: i32, common: i32) -> f32 {
+    let difference = own.saturating_sub(common);
+    let biased = if (-126..=127).contains(&difference) { difference + 127 } else { 0 };
+    f32::from_bits((biased as u32) << 23)
+}
+
+kernel!(
+    /// Brings the units of a value, whose exponents are `own`, to the common exponents. What they may
+    /// lack, and what is lost on the way, is added to `bound`.
+    align_rows / AlignTask<'a>(
+        rows: &'a [f32],
+        own: &'a [i32],
+        bounds: &'a [f32],
+        common: &'a [i32; LANES],
+        out: &'a mut [f32],
+        bound: &'a mut [f32; LANES],
+    )
+    run_align_rows
+);
+
+#[inline(always)]
+fn run_align_rows<S: Simd>(
+    _: S,
+    rows: &[f32],
+    own: &[i32],
+    bounds: &[f32],
+    common: &[i32; LANES],
+    out: &mut [f32],
+    bound: &mut [f32; LANES],
+) {
+    let (own, bounds) = (&own[..LANES], &bounds[..LANES]);
+    let mut factors = [0.0; LANES];
+    for lane in 0..LANES {
+        factors[lane] = power(own[lane], common[lane]);
+        // Of an input that is zero for what it lost, far above all others, nothing is known.
+        let above = bounds[lane] > 0.0 && own[lane].saturating_sub(common[lane]) > 127;
+        bound[lane] += if above { f32::INFINITY } else { bounds[lane] * factors[lane] };
+    }
+    for (out, row) in out.chunks_exact_mut(LANES).zip(rows.chunks_exact(LANES)) {
+        for lane in 0..LANES {
+            let moved = row[lane] * factors[lane];
+            let lost = moved < LOSS && row[lane] > 0.0;
+            out[lane] = if lost { 0.0 } else { moved };
+            bound[lane] += if lost { LOSS } else { 0.0 };
+        }
+    }
+}
+
 /// Adds the exponents of a value, if it has any.
 pub(super) fn add_exponents(sum: &mut [i32; LANES], exponents: &[i32], value: &Value) {
     if value.exponent != NOWHERE {
@@ -222,9 +289,22 @@ pub(super) fn add_exponents(sum: &mut [i32; LANES], exponents: &[i32], value: &V
 /// Values below this share of a lane's top are lost: set to zero, and the bound raised by it.
 pub(super) const LOSS: f32 = 1.0 / ((1u128 << 100) as f32);
 
-/// [`product`], with what may be lost accounted for. `bounds` of a and b are what each of their units
-/// may lack; returned in `bound` is the same of the output. Empty bounds are zero.
-pub(super) fn guarded_product<S: Simd>(
+kernel!(
+    /// [`product`], with what may be lost accounted for. `bounds` of a and b are what each of their
+    /// units may lack; returned in `bound` is the same of the output. Empty bounds are zero.
+    guarded_product / GuardedTask<'a>(
+        factors: (&'a [f32], &'a [f32]),
+        bounds: (&'a [f32], &'a [f32]),
+        out: &'a mut [f32],
+        scale: &'a mut [f32],
+        exponents: &'a mut [i32],
+        bound: &'a mut [f32],
+    )
+    run_guarded_product
+);
+
+#[inline(always)]
+fn run_guarded_product<S: Simd>(
     simd: S,
     (a, b): (&[f32], &[f32]),
     (bound_a, bound_b): (&[f32], &[f32]),
@@ -233,7 +313,8 @@ pub(super) fn guarded_product<S: Simd>(
     exponents: &mut [i32],
     bound: &mut [f32],
 ) {
-    product(simd, a, b, out, scale, exponents);
+    run_product(simd, a, b, out, scale, exponents);
+    let (scale, bound) = (&mut scale[..LANES], &mut bound[..LANES]);
     let tops = [tops_of(a), tops_of(b)];
     for lane in 0..LANES {
         let of = |bounds: &[f32]| bounds.get(lane).copied().unwrap_or(0.0);
@@ -257,7 +338,8 @@ pub(super) fn guarded_product<S: Simd>(
 }
 
 /// The top of each lane.
-pub(super) fn tops_of(rows: &[f32]) -> [f32; LANES] {
+#[inline(always)]
+fn tops_of(rows: &[f32]) -> [f32; LANES] {
     let mut tops = [0.0f32; LANES];
     for row in rows.chunks_exact(LANES) {
         tops.iter_mut().zip(row).for_each(|(top, &unit)| *top = top.max(unit));
