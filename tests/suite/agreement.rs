@@ -10,9 +10,10 @@ use pcc::engine::cpu::CpuExecutable;
 use pcc::engine::{Executable, Tally, reference};
 use pcc::ids::VarId;
 use pcc::plan::{self, Purpose, Schedule, plan};
+use pcc::rewrite::Request;
 use pcc::sample::sample_rows;
 use pcc::sector::SectorKind;
-use pcc::variables::VarKind;
+use pcc::variables::{VarKind, Variables};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -126,6 +127,28 @@ pub fn rows_of(compiled: &Compiled, count: usize, seed: u64) -> Dataset {
     Dataset::from_rows(circuit.variables(), rows.collect::<Vec<_>>()).unwrap()
 }
 
+/// One variable summed out and another at zero; nothing where a variable is real.
+fn request(variables: &Variables, seed: u64) -> Request {
+    if variables.ids().any(|var| variables.kind(var) == VarKind::Real) {
+        return Request::default();
+    }
+    let var = |at: u64| VarId((at % variables.len() as u64) as u32);
+    let (summed_out, given) = (var(seed), var(seed + 1));
+    let evidence = if given == summed_out { Vec::new() } else { vec![(given, 0.0)] };
+    Request { marginalize: vec![summed_out], evidence }
+}
+
+/// The rows as a request has them, whatever they say themselves.
+fn as_requested(data: &Dataset, variables: &Variables, request: &Request) -> Dataset {
+    let value = |row, var| {
+        let given = request.evidence.iter().find(|&&(given, _)| given == var);
+        let seen = given.map_or_else(|| data.value(row, var), |&(_, value)| Some(value));
+        seen.filter(|_| !request.marginalize.contains(&var))
+    };
+    let row = |row| variables.ids().map(|var| value(row, var)).collect::<Vec<_>>();
+    Dataset::from_rows(variables, (0..data.rows()).map(row)).unwrap()
+}
+
 /// What the grid went through.
 #[derive(Default)]
 struct Seen {
@@ -138,9 +161,13 @@ fn check_circuit(circuit: Circuit, seed: u64, seen: &mut Seen) {
     const SECTORS: [SectorKind; 2] = [SectorKind::PerLayer, SectorKind::Slices(1)];
     let parameterizers = parameterizers();
     let parameterizer = &*parameterizers[seed as usize % parameterizers.len()];
-    for no_rewrite in [false, true] {
+    let requested = request(circuit.variables(), seed);
+    for (no_rewrite, request) in
+        [(false, Request::default()), (true, Request::default()), (true, requested)]
+    {
         let sectors = SECTORS[seed as usize / 3 % 2];
-        let options = Options { sectors, no_rewrite, ..Options::default() };
+        let asked = !request.is_empty();
+        let options = Options { sectors, no_rewrite, request };
         let compiled =
             compile(circuit.clone(), &SourceMap::default(), parameterizer, &options).unwrap();
         let compiled = Arc::new(compiled);
@@ -150,10 +177,11 @@ fn check_circuit(circuit: Circuit, seed: u64, seen: &mut Seen) {
         let single: Vec<f32> = flat.iter().map(|&value| value as f32).collect();
         let flat: Vec<f64> = single.iter().map(|&value| value.into()).collect();
         let data = rows_of(&compiled, 150, seed);
+        let data = as_requested(&data, compiled.written.variables(), &options.request);
         let expected = by_reference(&compiled, &flat, &data);
         for schedule in [Schedule::Wide, Schedule::Deep] {
             let name = format!(
-                "seed {seed}, {}, rewrite {}, {schedule:?}",
+                "seed {seed}, {}, rewrite {}, request {asked}, {schedule:?}",
                 parameterizer.name(),
                 !no_rewrite
             );
@@ -183,6 +211,7 @@ fn the_cpu_engine_agrees_with_the_oracle_on_random_circuits() {
         "kronecker",
         "lookup",
         "mix",
+        "one",
         "product",
         "product+sum",
         "sum",

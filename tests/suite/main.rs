@@ -15,3 +15,4 @@ mod sampling;
 mod snapshots;
 mod support;
 mod training;
+mod worlds;

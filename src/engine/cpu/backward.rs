@@ -309,14 +309,17 @@ impl<S: Simd> Back<'_, '_, '_, '_, S> {
         for (unit, d) in gradient.chunks_exact(LANES).enumerate() {
             let at = table as usize + 3 * unit;
             let (mean, precision) = (self.unit.coefficients[at], self.unit.coefficients[at + 1]);
-            let mut sums = [0.0f32; 3];
+            let (mut first, mut second, mut zeroth) = (0.0, 0.0, 0.0);
+            // In f64: rows far out on either side cancel.
             for (&d, &x) in d.iter().zip(column).filter(|(_, x)| !x.is_nan()) {
-                let off = x - mean;
-                sums[0] += d * off * precision;
-                sums[1] -= d * 0.5 * off * off;
-                sums[2] += d;
+                let (d, off) = (f64::from(d), f64::from(x - mean));
+                first += d * off;
+                second += d * off * off;
+                zeroth += d;
             }
-            sums.iter().enumerate().for_each(|(i, &sum)| self.d_coefficients.add(at + i, sum));
+            let sums = [first * f64::from(precision), -0.5 * second, zeroth];
+            let sums = sums.iter().enumerate();
+            sums.for_each(|(i, &sum)| self.d_coefficients.add(at + i, sum as f32));
         }
     }
 

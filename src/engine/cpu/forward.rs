@@ -459,7 +459,8 @@ pub(super) fn alignment(value: &Value, arenas: &Arenas<'_>, common: &[i32; LANES
 }
 
 /// ln N(x; mean, var) of each unit, from its mean, 1/variance and −½ ln(2π variance); zero where x is
-/// missing.
+/// missing. Each is rounded to f32: by up to 6e-8 of itself, which far from a mean is a relative error
+/// of the density that much larger.
 fn log_densities(column: &[f32], table: &[f32], out: &mut [f32]) {
     for (unit, out) in table.chunks_exact(3).zip(out.chunks_exact_mut(LANES)) {
         for (out, &x) in out.iter_mut().zip(column) {
