@@ -14,7 +14,7 @@ pub(super) struct Tenant {
 /// tenant may take the place of one that ends where it begins.
 pub(super) fn allocate(tenants: &[Tenant]) -> (Vec<u32>, u32) {
     let mut order: Vec<u32> = (0..tenants.len() as u32).collect();
-    order.sort_by_key(|&index| tenants[index as usize].life.start);
+    order.sort_by_cached_key(|&index| tenants[index as usize].life.start);
     let mut ends: std::collections::BinaryHeap<std::cmp::Reverse<(u32, u32)>> = Default::default();
     let mut places = vec![0; tenants.len()];
     let mut gaps = Gaps::default();

@@ -134,7 +134,7 @@ impl Emitter<'_> {
             level.insert(node, own);
         }
         let mut order = nodes.to_vec();
-        order.sort_by_key(|node| level[node]);
+        order.sort_by_cached_key(|node| level[node]);
         for node in order {
             let inputs: Vec<NodeId> = self.circuit.inputs(node).collect();
             for input in inputs {
