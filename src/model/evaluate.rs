@@ -89,7 +89,8 @@ pub fn evaluate(
         let squares: f64 = log_p.iter().map(|log_p| (log_p - mean).powi(2)).sum();
         (squares / (rows - 1) as f64 / rows as f64).sqrt()
     });
-    let bits_per_dim = mean_ll.map(|mean| -mean / (data.columns() as f64 * std::f64::consts::LN_2));
+    let bits_per_dim =
+        mean_ll.map(|mean| (0.0 - mean) / (data.columns() as f64 * std::f64::consts::LN_2));
     let impossible_rows = totals.impossible;
     let rows_in_logs = tally.in_logs;
     Ok(Evaluation { rows, mean_ll, impossible_rows, std_error, bits_per_dim, rows_in_logs, log_p })

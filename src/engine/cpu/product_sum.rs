@@ -265,10 +265,8 @@ impl<S: Simd> FoundExponents<'_, S> {
     #[inline(always)]
     fn add(&self, simd: S, taken: S::i32s, lane: usize) {
         let mut sum = simd.transmute_u32s_i32s(taken);
-        for factor in &self.factors {
-            if let Some(own) = factor {
-                sum = simd.add_u32s(sum, simd.transmute_u32s_i32s(own[lane].get()));
-            }
+        for own in self.factors.iter().flatten() {
+            sum = simd.add_u32s(sum, simd.transmute_u32s_i32s(own[lane].get()));
         }
         self.out[lane].set(simd.transmute_i32s_u32s(sum));
     }
