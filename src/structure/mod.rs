@@ -6,8 +6,15 @@
 //! text to a valid circuit, all faults of all stages in one list.
 
 mod dist;
+mod einet;
 mod graph;
+mod grid;
+mod hidden;
+mod hmm;
+mod leaves;
 mod parameterizer;
+mod poon_domingos;
+mod quad_tree;
 mod rat_spn;
 
 #[cfg(test)]
@@ -33,6 +40,15 @@ struct Draft {
     /// Whether the root is what the author meant.
     root_known: bool,
     faults: Diagnostics,
+}
+
+impl Draft {
+    /// A circuit that lacks nothing, and of which no text spells out a node.
+    fn whole(circuit: Circuit) -> Self {
+        let doubtful = IdVec::filled(false, circuit.node_count());
+        let (map, faults) = (SourceMap::default(), Diagnostics::new());
+        Draft { circuit, map, doubtful, root_known: true, faults }
+    }
 }
 
 /// A text that was read, built and validated.
@@ -103,6 +119,11 @@ fn draft(spec: &Spec, source: &Source) -> Result<Draft, Diagnostics> {
     let Some(structure) = &spec.structure else { return Err(Diagnostics::new()) };
     let mut draft = match &structure.value {
         StructureSpec::RatSpn(rat) => rat_spn::build(spec, rat, structure.span)?,
+        StructureSpec::Einet(einet) => einet::build(spec, einet, structure.span)?,
+        StructureSpec::PoonDomingos(pd) => poon_domingos::build(spec, pd, structure.span)?,
+        StructureSpec::QuadTree(tree) => quad_tree::build(spec, tree, structure.span)?,
+        StructureSpec::Hmm(hmm) => hmm::build(spec, hmm, structure.span)?,
+        StructureSpec::Hclt(_) | StructureSpec::Vtree(_) => return Err(Diagnostics::new()),
         StructureSpec::Graph(graph) => graph::build(spec, graph, structure.span),
     };
     draft.map.source = Some(source.clone());
@@ -116,6 +137,17 @@ fn all_faults(draft: Draft) -> Diagnostics {
     faults.extend(validate_in_doubt(&draft.circuit, &draft.map, &draft.doubtful, root_known));
     faults.sort();
     faults
+}
+
+/// What is wrong with a circuit of so many nodes, and of so many weights and leaf parameters.
+fn check_size(nodes: u128, numbers: u128) -> Option<Diagnostic> {
+    if nodes > u128::from(MOST_NODES) {
+        Some(too_large("nodes", nodes, MOST_NODES))
+    } else if numbers > u128::from(MOST_NUMBERS) {
+        Some(too_large("weights and leaf parameters", numbers, MOST_NUMBERS))
+    } else {
+        None
+    }
 }
 
 /// A circuit beyond the memory of any machine this is meant for.
