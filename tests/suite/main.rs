@@ -13,5 +13,6 @@ mod reference_models;
 mod rewrite_rules;
 mod sampling;
 mod snapshots;
+mod structures;
 mod support;
 mod training;
