@@ -26,7 +26,8 @@ impl Grid {
     /// E0117 if its places do not divide the variables.
     pub(super) fn of(spec: &Spec, shape: &GridShape) -> Result<Grid, Diagnostic> {
         let variables = spec.variables.value.len();
-        let places: u128 = shape.value.iter().map(|&length| u128::from(length)).product();
+        let places: u128 =
+            shape.value.iter().fold(1, |places, &length| places.saturating_mul(length.into()));
         if !(variables as u128).is_multiple_of(places) {
             let lengths: Vec<String> = shape.value.iter().map(u32::to_string).collect();
             let message = format!(

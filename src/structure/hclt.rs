@@ -76,16 +76,17 @@ fn neighbours(
     let mut sets: Vec<usize> = (0..variables).collect();
     for edge in &tree.value {
         let (a, b) = (edge.value.0 as usize, edge.value.1 as usize);
-        let fault = |message: String| {
-            let help = format!("the variables are numbered from 0 to {}", variables - 1);
+        let fault = |message: String, help: String| {
             Err(Diagnostic::new(Code::E0117, message).at(edge.span).help(help))
         };
         if a.max(b) >= variables {
-            return fault(format!("the tree has variable {}", a.max(b)));
+            let help = format!("the variables are numbered from 0 to {}", variables - 1);
+            return fault(format!("the tree has variable {}", a.max(b)), help);
         }
         let (in_a, in_b) = (set_of(&mut sets, a), set_of(&mut sets, b));
         if in_a == in_b {
-            return fault(format!("the edge between {a} and {b} closes a cycle"));
+            let message = format!("the edge between {a} and {b} closes a cycle");
+            return fault(message, "the edges before it join the two already".into());
         }
         sets[in_a] = in_b;
         neighbours[a].push(b);

@@ -103,7 +103,7 @@ fn text(vtree: &VtreeSpec, source: &Source) -> Result<(String, Origin), Diagnost
         Ok(text) => Ok((text, Origin::File(shown))),
         Err(error) => {
             let message = format!("the file `{shown}` cannot be read: {error}");
-            Err(Diagnostic::new(Code::E0001, message).at(file.span))
+            Err(Diagnostic::new(Code::E0001, message).at(file.span).help(HERE))
         }
     }
 }
@@ -125,6 +125,9 @@ fn parsed(vtree: &VtreeSpec, variables: usize, source: &Source) -> Result<Vec<No
         }
     })
 }
+
+/// What paths mean.
+const HERE: &str = "a path is relative to the description's";
 
 /// How a vtree is written.
 const FORM: &str = "a vtree has a line `vtree COUNT`, then `L ID VARIABLE` for each variable, counted \

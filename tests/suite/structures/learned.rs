@@ -110,14 +110,14 @@ fn real_variables_are_joined_to_what_they_follow_however_they_are_scaled() {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let kinds = [VarKind::Real, VarKind::BINARY, VarKind::Real, VarKind::Real];
     let named = kinds.iter().enumerate().map(|(at, &kind)| (format!("v{at}"), kind));
-    let rows: Vec<Vec<Option<f32>>> = (0..500)
+    let rows: Vec<Vec<Option<f32>>> = (0..5000)
         .map(|_| {
             let x: f32 = rng.random_range(-1.0..1.0);
-            let noise: f32 = rng.random_range(-0.1..0.1);
-            let y = (x + noise) * 1e6;
+            let mut noise = || rng.random_range(-0.5f32..0.5);
+            let y = (x + noise()) * 1e6;
             // v0 is x; v3 follows it, v1 follows v3, and v2 follows v1.
             let bit = f32::from(u8::from(y > 0.0));
-            vec![Some(x), Some(bit), Some(10.0 * bit + noise), Some(y)]
+            vec![Some(x), Some(bit), Some(10.0 * bit + noise()), Some(y)]
         })
         .collect();
     let data = Dataset::from_rows(&Variables::named(named), rows).unwrap();
@@ -144,7 +144,11 @@ fn a_description_is_completed_by_the_tree_of_the_data_and_is_the_same_circuit_ev
     assert!(load(&source, false).unwrap_err().has_errors());
     let data = random_data(1, 4, 2, 0.0);
     let whole = resolve(&source, |_| Ok(Some(data.clone()))).unwrap();
-    insta::assert_snapshot!(whole.text, @"");
+    insta::assert_snapshot!(whole.text, @r#"
+    ( // kept
+        variables: Binary(4), structure: Hclt(units: 2, tree: [(0, 3), (0, 1), (1, 2)]), name: "h",
+    )
+    "#);
     let circuit = load(&whole, false).unwrap().circuit;
     assert_eq!(circuit.weights().len(), 4 + 3 + 1);
     // Nothing is asked for, or changed, a second time.
