@@ -260,6 +260,13 @@ pub enum FamilySpec {
         /// Greatest variance, above the least; +∞ for none.
         max_var: f64,
     },
+    /// A number of successes among trials.
+    Binomial {
+        /// How many trials; `None`: one fewer than the variable's states.
+        trials: Option<u32>,
+    },
+    /// A number of events.
+    Poisson,
 }
 
 impl FamilySpec {
@@ -273,6 +280,8 @@ impl FamilySpec {
             FamilySpec::Bernoulli => "Bernoulli",
             FamilySpec::Categorical => "Categorical",
             FamilySpec::Gaussian { .. } => "Gaussian",
+            FamilySpec::Binomial { .. } => "Binomial",
+            FamilySpec::Poisson => "Poisson",
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod facts;
 mod learned;
+mod leaves;
 mod random;
 mod recorded;
 

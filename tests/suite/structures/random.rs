@@ -18,7 +18,7 @@ pub enum Kinds {
 }
 
 /// What the descriptions of a structure must have had, all together.
-pub const FEATURES: [&str; 9] = [
+pub const FEATURES: [&str; 12] = [
     "Direct",
     "WeightDecay",
     "Hyper",
@@ -28,6 +28,9 @@ pub const FEATURES: [&str; 9] = [
     "Real",
     "Indicators",
     "Categorical()",
+    "Binomial()",
+    "Poisson()",
+    "max_var",
 ];
 
 /// Which of [`FEATURES`] a description has.
@@ -153,8 +156,8 @@ fn leaves(variables: &str, rng: &mut ChaCha8Rng) -> String {
         choices.choose(rng).copied().unwrap_or_default()
     };
     let binary = pick(&["Indicators", "Bernoulli()", "Categorical()"], rng);
-    let categorical = pick(&["Indicators", "Categorical()"], rng);
-    let real = pick(&["Gaussian()", "Gaussian(min_var: 0.3, max_var: 2.0)"], rng);
+    let categorical = pick(&["Indicators", "Categorical()", "Binomial()", "Binomial(n: 2)"], rng);
+    let real = pick(&["Gaussian()", "Gaussian(min_var: 0.3, max_var: 2.0)", "Poisson()"], rng);
     let real = if variables.contains("Real") { real } else { "Gaussian()" };
     format!("PerKind(binary: {binary}, categorical: {categorical}, real: {real})")
 }
