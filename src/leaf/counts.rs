@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn binomials_sum_to_one_and_have_their_mean() {
-        for (logit, trials) in [(0.3, 1), (-2.0, 7), (1.5, 255), (-30.0, 255), (40.0, 3)] {
+        for (logit, trials) in [(0.3f64, 1), (-2.0, 7), (1.5, 255), (-30.0, 255), (40.0, 3)] {
             let p = |count: u32| log_binomial(logit, trials, f64::from(count)).exp();
             let sum: f64 = (0..=trials).map(p).sum();
             let mean: f64 = (0..=trials).map(|count| f64::from(count) * p(count)).sum();
@@ -183,7 +183,7 @@ mod tests {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
         // χ² of 100,000 draws; each expected count is above five, and the bound is the quantile of
         // 1 − 1e-4 for no more degrees of freedom than given.
-        let mut check = |draw: &mut dyn FnMut() -> f64, p: &dyn Fn(f64) -> f64, bound: f64| {
+        let check = |draw: &mut dyn FnMut() -> f64, p: &dyn Fn(f64) -> f64, bound: f64| {
             let draws = 100_000;
             let mut counts = vec![0u32; 4000];
             (0..draws).for_each(|_| counts[draw() as usize] += 1);
@@ -201,10 +201,10 @@ mod tests {
         let mut others = rng.clone();
         check(
             &mut || sample_binomial(-0.4, 12, &mut others),
-            &|count| if count <= 12.0 { log_binomial(-0.4, 12, count).exp() } else { 0.0 },
+            &|count| if count <= 12.0 { log_binomial(-0.4f64, 12, count).exp() } else { 0.0 },
             40.0,
         );
-        check(&mut || sample_poisson(1.2, &mut rng), &|n| log_poisson(1.2, n).exp(), 45.0);
+        check(&mut || sample_poisson(1.2, &mut rng), &|n| log_poisson(1.2f64, n).exp(), 45.0);
         let large = 2000f64.ln();
         check(&mut || sample_poisson(large, &mut rng), &|n| log_poisson(large, n).exp(), 500.0);
     }

@@ -147,10 +147,12 @@ pub struct Hmm {
 pub struct Hclt {
     /// States of each hidden variable, at least 1.
     pub units: u32,
-    /// The edges of the tree, pairs of variables' numbers as written, unchecked. `None`: the maximum
-    /// spanning tree of the training data.
-    pub tree: Option<Spanned<Vec<Spanned<(u32, u32)>>>>,
+    /// The edges of the tree, unchecked. `None`: the maximum spanning tree of the training data.
+    pub tree: Option<Edges>,
 }
+
+/// Edges as written, pairs of variables' numbers.
+pub type Edges = Spanned<Vec<Spanned<(u32, u32)>>>;
 
 /// A circuit that splits the variables as a vtree does.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,11 +13,14 @@
 //! *Determinism.* Of equal pairs the one found first wins, and of equal variables the one with the
 //! lowest number, whatever the number of threads.
 
+use std::borrow::Cow;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::data::Dataset;
 use crate::ids::{Id, VarId};
+use crate::variables::VarKind;
 
 /// Intervals that a real variable is cut into at most.
 const INTERVALS: usize = 8;
@@ -91,14 +94,13 @@ impl Column {
         let values: Vec<Option<f32>> = (0..data.rows()).map(|row| data.value(row, var)).collect();
         let mut levels: Vec<f32> = values.iter().flatten().copied().collect();
         levels.sort_unstable_by(f32::total_cmp);
-        if let crate::variables::VarKind::Real = data.variables().kind(var) {
+        if data.variables().kind(var) == VarKind::Real {
             levels = upper_ends(&levels);
         }
         levels.dedup();
         // The state of a value is its place among the values that occur, or among the intervals.
         let code = |value: f32| levels.partition_point(|&level| level < value) as u32;
-        let codes: Vec<u32> =
-            values.iter().map(|value| value.map_or(MISSING, |value| code(value))).collect();
+        let codes: Vec<u32> = values.iter().map(|value| value.map_or(MISSING, code)).collect();
         let states = levels.len();
         let mut counts = vec![0; states];
         codes.iter().filter(|&&code| code != MISSING).for_each(|&code| counts[code as usize] += 1);
@@ -109,7 +111,7 @@ impl Column {
     }
 
     /// The state of a row.
-    fn codes(&self, rows: usize) -> std::borrow::Cow<'_, [u32]> {
+    fn codes(&self, rows: usize) -> Cow<'_, [u32]> {
         match &self.rows {
             Rows::Codes(codes) => codes.into(),
             Rows::Sets(sets) => {
@@ -186,15 +188,11 @@ impl WithSimd for Intersections<'_> {
         let Intersections { a, b, left, right } = self;
         let mut table = vec![0; a.states * b.states];
         // With nothing missing the last row and column of the table are what is left of the margins.
-        let derived = !(a.has_missing || b.has_missing) && !table.is_empty();
+        let derived = !(a.has_missing || b.has_missing || table.is_empty());
         let spare = usize::from(derived);
         let words = left.len() / a.states.max(1);
-        for (i, left) in
-            left.chunks_exact(words.max(1)).take(a.states - spare.min(a.states)).enumerate()
-        {
-            for (j, right) in
-                right.chunks_exact(words.max(1)).take(b.states - spare.min(b.states)).enumerate()
-            {
+        for (i, left) in left.chunks_exact(words.max(1)).take(a.states - spare).enumerate() {
+            for (j, right) in right.chunks_exact(words.max(1)).take(b.states - spare).enumerate() {
                 let both = left.iter().zip(right).map(|(a, b)| u64::from((a & b).count_ones()));
                 table[i * b.states + j] = both.sum();
             }

@@ -16,7 +16,7 @@ use crate::circuit::Circuit;
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic, Diagnostics, Span};
 use crate::ids::{Id, VarId};
-use crate::spec::{Hclt, Spanned, Spec};
+use crate::spec::{Edges, Hclt, Spec};
 
 /// Builds the circuit.
 ///
@@ -68,10 +68,7 @@ fn no_tree(span: Span) -> Diagnostic {
 ///
 /// # Errors
 /// E0117 at the first edge that is none of a tree, or if there are too few.
-fn neighbours(
-    tree: &Spanned<Vec<Spanned<(u32, u32)>>>,
-    variables: usize,
-) -> Result<Vec<Vec<usize>>, Diagnostic> {
+fn neighbours(tree: &Edges, variables: usize) -> Result<Vec<Vec<usize>>, Diagnostic> {
     let mut neighbours = vec![Vec::new(); variables];
     let mut sets: Vec<usize> = (0..variables).collect();
     for edge in &tree.value {
