@@ -109,6 +109,7 @@ codes! {
     E0115 "unknown variable"
     E0116 "a variable defined twice"
     E0117 "a structure that does not suit the variables"
+    E0118 "a structure that lacks the data it is learned from"
     E0201 "a sum whose inputs differ in scope"
     E0202 "a product whose inputs share a variable"
     E0203 "inputs of unequal width"

@@ -56,7 +56,7 @@ struct Report {
 /// What is wrong with the circuit or the data.
 pub fn run(args: &Bench) -> Result<Answer, Failure> {
     run::check(&args.run)?;
-    let ready = load::ready(&args.circuit, &args.run)?;
+    let ready = load::ready(&args.circuit, args.data.as_deref(), &args.run)?;
     let batch = args.batch.get();
     let data = match &args.data {
         Some(path) => load::data(path, &ready.compiled)?,

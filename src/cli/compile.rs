@@ -45,7 +45,7 @@ pub fn run(args: &Compile) -> Result<Answer, Failure> {
         return Err(no_svg());
     }
     let start = Instant::now();
-    let source = load::source(&args.circuit)?;
+    let source = load::whole(&args.circuit, args.data.as_deref())?;
     let loaded = load::circuit(&source)?;
     let request = request(args, loaded.circuit.variables())
         .map_err(|faults| Failure::new(faults).with_source(&source))?;

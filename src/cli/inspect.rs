@@ -76,7 +76,7 @@ pub fn run(args: &Inspect) -> Result<Answer, Failure> {
 fn opened(args: &Inspect) -> Result<(String, Source, Arc<Compiled>, Option<Training>), Failure> {
     let run = run::defaults();
     if load::is_circuit(&args.path) {
-        let Ready { source, spec, compiled, .. } = load::ready(&args.path, &run)?;
+        let Ready { source, spec, compiled, .. } = load::ready(&args.path, None, &run)?;
         return Ok((spec.name, source, compiled, None));
     }
     let stored = file::load(&args.path)?;

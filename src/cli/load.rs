@@ -76,12 +76,23 @@ pub fn compiled(
     }
 }
 
-/// Compiles the circuit of a file.
+/// The text of a circuit with everything in it that it takes from elsewhere, so that a model can keep
+/// it: other files, and what its structure learns from the rows of `data`.
 ///
 /// # Errors
-/// Every fault of the file, and what [`compiled`] reports.
-pub fn ready(path: &Path, run: &Run) -> Result<Ready, Failure> {
+/// What is wrong with one of the files. Faults of the text itself are left for [`circuit`].
+pub fn whole(path: &Path, data: Option<&Path>) -> Result<Source, Failure> {
     let source = source(path)?;
+    let rows = |variables: &_| data.map(|path| data::read(path, variables)).transpose();
+    structure::resolve(&source, rows).map_err(|fault| Failure::from(fault).with_source(&source))
+}
+
+/// Compiles the circuit of a file; `data` are the training data, if there are any.
+///
+/// # Errors
+/// Every fault of the files, and what [`compiled`] reports.
+pub fn ready(path: &Path, data: Option<&Path>, run: &Run) -> Result<Ready, Failure> {
+    let source = whole(path, data)?;
     let loaded = circuit(&source)?;
     compiled(source, loaded, Request::default(), run)
 }
@@ -97,7 +108,7 @@ pub fn is_circuit(path: &Path) -> bool {
 /// What is wrong with the file; E0704 for a circuit with parameters that nothing gives.
 pub fn model(path: &Path, run: &Run) -> Result<(Model, Option<Training>), Failure> {
     if is_circuit(path) {
-        return Ok((given(ready(path, run)?)?, None));
+        return Ok((given(ready(path, None, run)?)?, None));
     }
     let stored = file::load(path)?;
     let loaded = circuit(&stored.source)?;

@@ -46,7 +46,7 @@ pub fn run(args: &Train) -> Result<Answer, Failure> {
     for path in [Some(&args.output), args.log.as_ref(), args.plot.as_ref()].into_iter().flatten() {
         writable(path)?;
     }
-    let ready = load::ready(&args.circuit, &args.run)?;
+    let ready = load::ready(&args.circuit, Some(&args.train), &args.run)?;
     let groups =
         groups(&ready).map_err(|faults| Failure::new(faults).with_source(&ready.source))?;
     let read = |path: &PathBuf| load::data(path, &ready.compiled);

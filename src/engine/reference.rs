@@ -147,7 +147,12 @@ fn mode(circuit: &Circuit, values: &Values<f64>, dist: DistId, unit: usize) -> f
         Family::Gaussian { min_var, max_var } => {
             Bounds { min_var, max_var }.density(raw).mean as f32
         }
-        Family::Indicators { .. } | Family::Bernoulli | Family::Categorical { .. } => {
+        // Of a whole rate both it and the count before are likeliest.
+        Family::Poisson => (raw[0].exp().ceil() - 1.0).max(0.0) as f32,
+        Family::Indicators { .. }
+        | Family::Bernoulli
+        | Family::Categorical { .. }
+        | Family::Binomial { .. } => {
             let states = (0..array.family.states().unwrap_or(0)).map(|state| state as f32);
             let logs = states.map(|state| (state, array.log_value(unit, raw, Some(state))));
             greatest(logs).unwrap_or_default()

@@ -1,12 +1,13 @@
 //! Input distributions: what a leaf says of its one variable.
 //!
 //! A [`Dist`] is an array of `units` distributions of one [`Family`]. Its learnable numbers are
-//! *raw* (unconstrained); [`discrete`] and [`gaussian`] map them to the *natural* ones a person
-//! writes (probabilities, mean and variance), evaluate, differentiate and sample. All formulas are
+//! *raw* (unconstrained); [`discrete`], [`gaussian`] and [`counts`] map them to the *natural* ones a person
+//! writes (probabilities, mean and variance, rates), evaluate, differentiate and sample. All formulas are
 //! generic over [`Real`], so that the oracle and the engines share them and nothing else.
 //!
 //! Leaves are a closed set: an engine must know each one.
 
+pub mod counts;
 pub mod discrete;
 pub mod gaussian;
 
@@ -37,6 +38,13 @@ pub enum Family {
         /// Greatest variance; +∞ for none.
         max_var: f64,
     },
+    /// The number of successes among trials of one chance, over a variable of a state more.
+    Binomial {
+        /// Number of trials.
+        trials: u32,
+    },
+    /// A number of events of one rate, over a real variable.
+    Poisson,
 }
 
 impl Family {
@@ -47,23 +55,24 @@ impl Family {
     pub fn raw_len(self) -> usize {
         match self {
             Family::Indicators { .. } => 0,
-            Family::Bernoulli => 1,
+            Family::Bernoulli | Family::Binomial { .. } | Family::Poisson => 1,
             Family::Categorical { states } => states as usize,
             Family::Gaussian { .. } => 2,
         }
     }
 
-    /// Numbers that a person writes for one unit: p; a probability a state; mean and variance.
+    /// Numbers that a person writes for one unit: p; a probability a state; mean and variance; a rate.
     pub fn natural_len(self) -> usize {
         self.raw_len()
     }
 
-    /// Number of states of a discrete family, `None` of a density.
+    /// Number of states of a discrete family, `None` of one over a real variable.
     pub fn states(self) -> Option<usize> {
         match self {
             Family::Indicators { states } | Family::Categorical { states } => Some(states as usize),
             Family::Bernoulli => Some(2),
-            Family::Gaussian { .. } => None,
+            Family::Binomial { trials } => Some(trials as usize + 1),
+            Family::Gaussian { .. } | Family::Poisson => None,
         }
     }
 
@@ -82,6 +91,8 @@ impl Family {
             Family::Bernoulli => "Bernoulli",
             Family::Categorical { .. } => "Categorical",
             Family::Gaussian { .. } => "Gaussian",
+            Family::Binomial { .. } => "Binomial",
+            Family::Poisson => "Poisson",
         }
     }
 
@@ -95,6 +106,8 @@ impl Family {
                 true => format!("leaf.gaussian[{min_var:e},{max_var:e}]"),
                 false => format!("leaf.gaussian[{min_var:e}]"),
             },
+            Family::Binomial { trials } => format!("leaf.binomial{trials}"),
+            Family::Poisson => "leaf.poisson".into(),
         }
     }
 }
@@ -136,7 +149,10 @@ impl Dist {
         for (natural, raw) in given.chunks_exact(len).zip(raw.chunks_exact_mut(len)) {
             match self.family {
                 Family::Indicators { .. } => {}
-                Family::Bernoulli | Family::Categorical { .. } => discrete::raw_of(natural, raw),
+                Family::Bernoulli | Family::Categorical { .. } | Family::Binomial { .. } => {
+                    discrete::raw_of(natural, raw);
+                }
+                Family::Poisson => raw[0] = natural[0].ln(),
                 Family::Gaussian { min_var, max_var } => {
                     gaussian::Bounds { min_var, max_var }.raw_of(natural, raw);
                 }
@@ -147,7 +163,8 @@ impl Dist {
 
     /// Raw parameters to begin learning with, [units, raw_len]: the given ones, else logits uniform
     /// on [0, 1) as the paper has them, means standard normal and variances near one, moved to
-    /// `location` and `scale` (mean and standard deviation of the variable in the training data).
+    /// `location` and `scale` (mean and standard deviation of the variable in the training data);
+    /// logits of a Binomial standard normal, rates around `location`.
     pub fn initial_raw(&self, rng: &mut impl Rng, location: f64, scale: f64) -> Vec<f64> {
         if let Some(raw) = self.given_raw() {
             return raw;
@@ -167,10 +184,16 @@ impl Dist {
                 }
                 raw
             }
+            Family::Binomial { .. } => (0..units).map(|_| gaussian::standard_normal(rng)).collect(),
+            Family::Poisson => {
+                // Half of an event is less than any that is seen; no deviation fits a rate.
+                let middle = location.max(0.5).ln();
+                (0..units).map(|_| middle + 0.5 * gaussian::standard_normal(rng)).collect()
+            }
         }
     }
 
-    /// The linear value, or density, of `unit` at `value`, given its raw parameters; a missing value
+    /// The logarithm of the probability, or density, of `unit` at `value`, given its raw parameters; a missing value
     /// is integrated out and gives one.
     pub fn log_value<T: Real>(&self, unit: usize, raw: &[T], value: Option<f32>) -> T {
         let Some(value) = value else { return T::zero() };
@@ -183,6 +206,8 @@ impl Dist {
             Family::Gaussian { min_var, max_var } => {
                 gaussian::Bounds { min_var, max_var }.density(raw).log(T::of(value.into()))
             }
+            Family::Binomial { trials } => counts::log_binomial(raw[0], trials, value.into()),
+            Family::Poisson => counts::log_poisson(raw[0], value.into()),
         }
     }
 
@@ -197,6 +222,10 @@ impl Dist {
                 let bounds = gaussian::Bounds { min_var, max_var };
                 bounds.log_backward(raw, T::of(value.into()), d_log, d_raw);
             }
+            Family::Binomial { trials } => {
+                d_raw[0] += d_log * counts::log_binomial_slope(raw[0], trials, value.into());
+            }
+            Family::Poisson => d_raw[0] += d_log * counts::log_poisson_slope(raw[0], value.into()),
         }
     }
 
@@ -209,6 +238,8 @@ impl Dist {
                 let density = gaussian::Bounds { min_var, max_var }.density(raw);
                 (density.mean + density.var.sqrt() * gaussian::standard_normal(rng)) as f32
             }
+            Family::Binomial { trials } => counts::sample_binomial(raw[0], trials, rng) as f32,
+            Family::Poisson => counts::sample_poisson(raw[0], rng) as f32,
         }
     }
 }

@@ -172,7 +172,12 @@ fn place(program: &mut Program, purpose: Purpose) {
 fn has_exponent(program: &Program, value: &Value) -> bool {
     !matches!(
         program.steps[value.step as usize].op,
-        Op::Lookup { .. } | Op::Gaussian { .. } | Op::AddLogs | Op::One
+        Op::Lookup { .. }
+            | Op::Gaussian { .. }
+            | Op::LogLookup { .. }
+            | Op::Poisson { .. }
+            | Op::AddLogs
+            | Op::One
     )
 }
 

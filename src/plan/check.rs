@@ -120,8 +120,11 @@ fn table(program: &Program, step: &Step) -> Option<(u64, u64)> {
     let width = |input: &Input| u64::from(program.values[input.value as usize].units);
     let total: u64 = inputs.iter().map(width).sum();
     let (at, len) = match step.op {
-        Op::Lookup { table, states, .. } => (table, units * u64::from(states)),
+        Op::Lookup { table, states, .. } | Op::LogLookup { table, states, .. } => {
+            (table, units * u64::from(states))
+        }
         Op::Gaussian { table, .. } => (table, units * 3),
+        Op::Poisson { table, .. } => (table, units),
         Op::Sum { weights } => (weights, units * total),
         Op::Mix { weights } => (weights, units * inputs.len() as u64),
         Op::ProductSum { weights } => (weights, units * total / 2),
@@ -219,7 +222,10 @@ type Fault = (Option<usize>, String);
 
 fn column_of(op: Op) -> Option<u32> {
     match op {
-        Op::Lookup { column, .. } | Op::Gaussian { column, .. } => Some(column),
+        Op::Lookup { column, .. }
+        | Op::Gaussian { column, .. }
+        | Op::LogLookup { column, .. }
+        | Op::Poisson { column, .. } => Some(column),
         _ => None,
     }
 }
@@ -271,7 +277,11 @@ fn check_step(plan: &Plan, program: &Program, step: &Step) -> Result<(), String>
     let total: u64 = inputs.iter().map(|input| u64::from(value(input).units)).sum();
     let even = |input: &Input| value(input).units == output.units;
     let (count, width) = match step.op {
-        Op::Lookup { .. } | Op::Gaussian { .. } | Op::One => (0, true),
+        Op::Lookup { .. }
+        | Op::Gaussian { .. }
+        | Op::LogLookup { .. }
+        | Op::Poisson { .. }
+        | Op::One => (0, true),
         Op::Import { part, output: index } => {
             let from = plan.below_head().get(part as usize).map(|part| plan.program(part));
             let made = from.and_then(|from| {
@@ -305,7 +315,9 @@ fn check_step(plan: &Plan, program: &Program, step: &Step) -> Result<(), String>
         _ => Domain::Linear,
     };
     let makes = match step.op {
-        Op::AddLogs | Op::Gaussian { .. } => Domain::Log,
+        Op::AddLogs | Op::Gaussian { .. } | Op::LogLookup { .. } | Op::Poisson { .. } => {
+            Domain::Log
+        }
         _ => Domain::Linear,
     };
     if inputs.iter().any(|input| value(input).domain != reads) || output.domain != makes {

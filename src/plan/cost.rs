@@ -31,8 +31,9 @@ pub(super) fn multiply_adds(program: &Program) -> u64 {
         let widths =
             inputs.iter().map(|input| u64::from(program.values[input.value as usize].units));
         match step.op {
-            Op::Lookup { .. } | Op::One | Op::Import { .. } => 0,
+            Op::Lookup { .. } | Op::LogLookup { .. } | Op::One | Op::Import { .. } => 0,
             Op::Gaussian { .. } => 3 * own,
+            Op::Poisson { .. } => 2 * own,
             Op::Product | Op::Kronecker | Op::AddLogs | Op::Exponentiate => own,
             Op::Sum { .. } => own * widths.sum::<u64>(),
             Op::Mix { .. } => own * inputs.len() as u64,

@@ -102,8 +102,12 @@ fn write_step(
     let value = &program.values[step.output as usize];
     write!(f, "  {index:>4} v{} = {}", step.output, step.op.name())?;
     match step.op {
-        Op::Lookup { column, table, states } => write!(f, " c{column} w{table} states={states}")?,
-        Op::Gaussian { column, table } => write!(f, " c{column} w{table}")?,
+        Op::Lookup { column, table, states } | Op::LogLookup { column, table, states } => {
+            write!(f, " c{column} w{table} states={states}")?;
+        }
+        Op::Gaussian { column, table } | Op::Poisson { column, table } => {
+            write!(f, " c{column} w{table}")?;
+        }
         Op::Import { part, output } => write!(f, " part{part}.{output}")?,
         Op::Sum { weights } | Op::Mix { weights } | Op::ProductSum { weights } => {
             write!(f, " w{weights}")?;

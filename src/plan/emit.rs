@@ -267,15 +267,21 @@ impl Emitter<'_> {
     fn leaf(&mut self, column: Column, dist: DistId) -> u32 {
         let column = self.column(column);
         let Dist { family, units, .. } = self.circuit.dists()[dist];
-        let len = units as usize * family.states().unwrap_or(3);
-        let table = self.place(Source::Dist(dist), len);
-        match family.states() {
-            Some(states) => {
-                let op = Op::Lookup { column, table, states: states as u32 };
-                self.step(op, units, Domain::Linear, &[])
-            }
-            None => self.step(Op::Gaussian { column, table }, units, Domain::Log, &[]),
-        }
+        let len = match family {
+            Family::Gaussian { .. } => 3,
+            Family::Poisson => 1,
+            family => family.states().unwrap_or(0),
+        };
+        let table = self.place(Source::Dist(dist), units as usize * len);
+        let states = len as u32;
+        let (op, domain) = match family {
+            Family::Gaussian { .. } => (Op::Gaussian { column, table }, Domain::Log),
+            Family::Poisson => (Op::Poisson { column, table }, Domain::Log),
+            // Among many trials most counts are less likely than f32 can say.
+            Family::Binomial { .. } => (Op::LogLookup { column, table, states }, Domain::Log),
+            _ => (Op::Lookup { column, table, states }, Domain::Linear),
+        };
+        self.step(op, units, domain, &[])
     }
 
     fn linear_value(&mut self, node: NodeId) -> u32 {
@@ -362,7 +368,10 @@ impl Emitter<'_> {
     /// Whether a step has coefficients of its own that are learned, or stands for a part.
     fn circuit_learns(&self, op: Op) -> bool {
         let at = match op {
-            Op::Lookup { table, .. } | Op::Gaussian { table, .. } => table,
+            Op::Lookup { table, .. }
+            | Op::Gaussian { table, .. }
+            | Op::LogLookup { table, .. }
+            | Op::Poisson { table, .. } => table,
             Op::Sum { weights } | Op::Mix { weights } | Op::ProductSum { weights } => weights,
             Op::Import { .. } => return true,
             _ => return false,

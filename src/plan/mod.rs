@@ -85,6 +85,23 @@ pub enum Op {
         /// Offset of the table.
         table: u32,
     },
+    /// Logarithms: row j of a table [units, states] of them at the column's state; zero where it is
+    /// missing.
+    LogLookup {
+        /// Local column.
+        column: u32,
+        /// Offset of the table.
+        table: u32,
+        /// Number of states.
+        states: u32,
+    },
+    /// Logarithms of the probabilities of counts: a table [units] of logarithms of rates.
+    Poisson {
+        /// Local column.
+        column: u32,
+        /// Offset of the table.
+        table: u32,
+    },
     /// Ones.
     One,
     /// An output of a part. In the head alone.
@@ -125,6 +142,8 @@ impl Op {
         match self {
             Op::Lookup { .. } => "lookup",
             Op::Gaussian { .. } => "gaussian",
+            Op::LogLookup { .. } => "log-lookup",
+            Op::Poisson { .. } => "poisson",
             Op::One => "one",
             Op::Import { .. } => "import",
             Op::Product => "product",

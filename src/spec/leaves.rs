@@ -1,6 +1,6 @@
 //! Distributions of leaves.
 
-use super::reader::{Reader, Variant};
+use super::reader::{Fields, Reader, Variant};
 use super::tree::{Shape, Tree};
 use super::{DistSpec, FamilySpec, LeavesSpec, Spanned};
 use crate::diag::{Code, Diagnostic};
@@ -49,25 +49,48 @@ pub(super) fn dist(reader: &mut Reader, tree: &Tree<'_>) -> Option<Spanned<DistS
         "Bernoulli" => bernoulli(reader, &variant)?,
         "Categorical" => categorical(reader, &variant)?,
         "Gaussian" => gaussian(reader, &variant)?,
-        name => {
-            let message = format!("no kind of variable takes the distribution `{name}` yet");
-            let fault = Diagnostic::new(Code::E0301, message).at(tree.span);
-            reader.report(fault.help("use Categorical() over a variable with that many states"));
-            return None;
-        }
+        "Binomial" => binomial(reader, &variant)?,
+        _ => poisson(reader, &variant)?,
     };
     Some(Spanned::new(dist, tree.span))
 }
 
 fn bernoulli(reader: &mut Reader, variant: &Variant<'_, '_>) -> Option<DistSpec> {
     let fields = reader.fields_of(variant, &["p", "frozen"])?;
-    let p = fields.get("p").map(|tree| a_number_a_unit(reader, tree, "p"));
-    let given = match p {
-        Some(p) => Some(p?.into_iter().map(|p| vec![p]).collect()),
+    of_one_number(reader, variant, &fields, FamilySpec::Bernoulli, "p")
+}
+
+fn binomial(reader: &mut Reader, variant: &Variant<'_, '_>) -> Option<DistSpec> {
+    let fields = reader.fields_of(variant, &["n", "p", "frozen"])?;
+    let trials = match fields.get("n") {
+        Some(tree) => reader.whole(tree, "n", 0..=u32::MAX - 1).map(Some),
+        None => Some(None),
+    };
+    of_one_number(reader, variant, &fields, FamilySpec::Binomial { trials: trials? }, "p")
+}
+
+fn poisson(reader: &mut Reader, variant: &Variant<'_, '_>) -> Option<DistSpec> {
+    let fields = reader.fields_of(variant, &["rate", "frozen"])?;
+    of_one_number(reader, variant, &fields, FamilySpec::Poisson, "rate")
+}
+
+/// A distribution with one parameter a unit.
+fn of_one_number(
+    reader: &mut Reader,
+    variant: &Variant<'_, '_>,
+    fields: &Fields<'_, '_>,
+    family: FamilySpec,
+    parameter: &str,
+) -> Option<DistSpec> {
+    let given = match fields.get(parameter) {
+        Some(tree) => {
+            let numbers = a_number_a_unit(reader, tree, parameter)?;
+            Some(numbers.into_iter().map(|number| vec![number]).collect())
+        }
         None => None,
     };
-    let frozen = frozen(reader, variant, fields.get("frozen"), given.is_some(), "p")?;
-    Some(DistSpec { family: FamilySpec::Bernoulli, given, frozen })
+    let frozen = frozen(reader, variant, fields.get("frozen"), given.is_some(), parameter)?;
+    Some(DistSpec { family, given, frozen })
 }
 
 fn categorical(reader: &mut Reader, variant: &Variant<'_, '_>) -> Option<DistSpec> {

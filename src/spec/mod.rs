@@ -12,6 +12,7 @@ mod graph;
 mod leaves;
 mod read;
 mod reader;
+mod structures;
 mod tree;
 
 #[cfg(test)]
@@ -60,8 +61,20 @@ pub struct Spec {
 /// How the nodes of a circuit are laid out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StructureSpec {
-    /// Random binary trees.
+    /// Random binary trees of Hadamard products.
     RatSpn(RatSpn),
+    /// Random binary trees of Kronecker products.
+    Einet(Einet),
+    /// Every way to cut a grid into rectangles.
+    PoonDomingos(PoonDomingos),
+    /// A grid halved along every axis, again and again.
+    QuadTree(QuadTree),
+    /// A hidden Markov model.
+    Hmm(Hmm),
+    /// A hidden Chow–Liu tree.
+    Hclt(Hclt),
+    /// A tree of the variables that a file gives.
+    Vtree(VtreeSpec),
     /// Written out node by node.
     Graph(Graph),
 }
@@ -80,6 +93,83 @@ pub struct RatSpn {
     pub seed: u64,
     /// The variable order of each replica, in place of random ones. As written, unchecked.
     pub permutations: Option<Spanned<Vec<Permutation>>>,
+}
+
+/// An EiNet over random binary trees: `replicas` of them, mixed at the root.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Einet {
+    /// Units of every region, at least 1.
+    pub units: u32,
+    /// Number of trees, at least 1.
+    pub replicas: u32,
+    /// How often the variables are split in two; `None`: until each stands alone.
+    pub depth: Option<u32>,
+    /// Seed of the splits.
+    pub seed: u64,
+}
+
+/// Lengths of a grid's axes, the last varying fastest: each at least 1, at least one of them.
+pub type GridShape = Spanned<Vec<u32>>;
+
+/// A Poon–Domingos structure over a grid of variables.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoonDomingos {
+    /// The grid.
+    pub shape: GridShape,
+    /// Pieces that each of `axes` is cut into, a number for each, at least 1 and at most its length.
+    pub pieces: Vec<u32>,
+    /// The axes that are cut, distinct, ascending.
+    pub axes: Vec<u32>,
+    /// Units of every region, at least 1.
+    pub units: u32,
+}
+
+/// A grid of variables, halved along every axis until each place stands alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuadTree {
+    /// The grid.
+    pub shape: GridShape,
+    /// Units of every region, at least 1.
+    pub units: u32,
+}
+
+/// A hidden Markov model over the variables in their order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hmm {
+    /// Hidden states, at least 1.
+    pub units: u32,
+    /// Whether all steps share one transition and one emission.
+    pub tied: bool,
+}
+
+/// A tree of hidden variables, one above each variable.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hclt {
+    /// States of each hidden variable, at least 1.
+    pub units: u32,
+    /// The edges of the tree, unchecked. `None`: the maximum spanning tree of the training data.
+    pub tree: Option<Edges>,
+}
+
+/// Edges as written, pairs of variables' numbers.
+pub type Edges = Spanned<Vec<Spanned<(u32, u32)>>>;
+
+/// A circuit that splits the variables as a vtree does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VtreeSpec {
+    /// Where the vtree is written.
+    pub vtree: VtreeText,
+    /// Units of every region, at least 1.
+    pub units: u32,
+}
+
+/// Where a vtree is written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum VtreeText {
+    /// In a file: its path, relative to the description's.
+    File(Spanned<String>),
+    /// In the description itself.
+    Here(Spanned<String>),
 }
 
 /// A circuit written out by hand.
@@ -172,6 +262,13 @@ pub enum FamilySpec {
         /// Greatest variance, above the least; +∞ for none.
         max_var: f64,
     },
+    /// A number of successes among trials.
+    Binomial {
+        /// How many trials; `None`: one fewer than the variable's states.
+        trials: Option<u32>,
+    },
+    /// A number of events.
+    Poisson,
 }
 
 impl FamilySpec {
@@ -185,6 +282,8 @@ impl FamilySpec {
             FamilySpec::Bernoulli => "Bernoulli",
             FamilySpec::Categorical => "Categorical",
             FamilySpec::Gaussian { .. } => "Gaussian",
+            FamilySpec::Binomial { .. } => "Binomial",
+            FamilySpec::Poisson => "Poisson",
         }
     }
 }

@@ -1,12 +1,11 @@
 //! The description as a whole: its top-level fields, variables, structure and parameterizer.
 
-use super::graph::{MOST_UNITS, graph};
+use super::graph::graph;
 use super::leaves::leaves;
 use super::reader::{Reader, Variant, grouped};
+use super::structures;
 use super::tree::{Shape, Tree, options, parse};
-use super::{
-    GroupOptions, LeavesSpec, ParameterizerSpec, Permutation, RatSpn, Spanned, Spec, StructureSpec,
-};
+use super::{GroupOptions, LeavesSpec, ParameterizerSpec, Spanned, Spec, StructureSpec};
 use crate::diag::{Code, Diagnostic, Diagnostics, Source, Span};
 use crate::sector::SectorKind;
 use crate::variables::{VarKind, Variables};
@@ -15,8 +14,6 @@ use crate::variables::{VarKind, Variables};
 const MOST_VARIABLES: u32 = 1 << 26;
 /// States of a variable at most.
 const MOST_STATES: u32 = 65_536;
-/// Replicas of a structure at most.
-const MOST_REPLICAS: u32 = 1 << 20;
 /// Hidden layers, and numbers in each of them or in an embedding, at most.
 const MOST_HIDDEN: u32 = 65_536;
 
@@ -152,48 +149,28 @@ fn kind(reader: &mut Reader, tree: &Tree<'_>) -> Option<VarKind> {
 
 /// The structures of the language that [`structure`] reads, and after them those it does not yet.
 const STRUCTURES: &[&str] =
-    &["RatSpn", "Graph", "Einet", "PoonDomingos", "QuadTree", "Hmm", "Hclt", "Vtree", "Import"];
+    &["RatSpn", "Einet", "PoonDomingos", "QuadTree", "Hmm", "Hclt", "Vtree", "Graph", "Import"];
 
 fn structure(reader: &mut Reader, tree: &Tree<'_>) -> Option<StructureSpec> {
     let variant = reader.variant(tree, "structure", STRUCTURES)?;
     match variant.name {
-        "RatSpn" => rat_spn(reader, &variant).map(StructureSpec::RatSpn),
+        "RatSpn" => structures::rat_spn(reader, &variant).map(StructureSpec::RatSpn),
+        "Einet" => structures::einet(reader, &variant).map(StructureSpec::Einet),
+        "PoonDomingos" => {
+            structures::poon_domingos(reader, &variant).map(StructureSpec::PoonDomingos)
+        }
+        "QuadTree" => structures::quad_tree(reader, &variant).map(StructureSpec::QuadTree),
+        "Hmm" => structures::hmm(reader, &variant).map(StructureSpec::Hmm),
+        "Hclt" => structures::hclt(reader, &variant).map(StructureSpec::Hclt),
+        "Vtree" => structures::vtree(reader, &variant).map(StructureSpec::Vtree),
         "Graph" => graph(reader, &variant).map(StructureSpec::Graph),
         name => {
             let message = format!("the structure `{name}` is not supported yet");
             let fault = Diagnostic::new(Code::E0117, message).at(tree.span);
-            reader.report(fault.help("supported are RatSpn(…) and Graph(…)"));
+            reader.report(fault.help("give the file itself to `pcc` in place of a description"));
             None
         }
     }
-}
-
-fn rat_spn(reader: &mut Reader, variant: &Variant<'_, '_>) -> Option<RatSpn> {
-    let fields = reader.fields_of(variant, &["units", "replicas", "seed", "permutations"])?;
-    let units = reader.required(&fields, "units");
-    let units = units.and_then(|tree| reader.whole(tree, "units", 1..=MOST_UNITS));
-    let replicas = reader.required(&fields, "replicas");
-    let replicas = replicas.and_then(|tree| reader.whole(tree, "replicas", 1..=MOST_REPLICAS));
-    let seed = match fields.get("seed") {
-        Some(tree) => reader.whole_u64(tree, "seed", 0..=u64::MAX),
-        None => Some(0),
-    };
-    let permutations = match fields.get("permutations") {
-        Some(tree) => {
-            let lists = reader.each(tree, "permutations", permutation)?;
-            Some(Spanned::new(lists, tree.span))
-        }
-        None => None,
-    };
-    Some(RatSpn { units: units?, replicas: replicas?, seed: seed?, permutations })
-}
-
-fn permutation(reader: &mut Reader, tree: &Tree<'_>) -> Option<Permutation> {
-    let order = reader.each(tree, "a permutation", |reader, tree| {
-        let var = reader.whole(tree, "a variable's number", 0..=u32::MAX)?;
-        Some(Spanned::new(var, tree.span))
-    })?;
-    Some(Spanned::new(order, tree.span))
 }
 
 fn parameterizer(

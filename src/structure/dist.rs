@@ -54,17 +54,27 @@ fn family(spec: FamilySpec, kind: VarKind) -> Option<Family> {
         (FamilySpec::Gaussian { min_var, max_var }, VarKind::Real) => {
             Some(Family::Gaussian { min_var, max_var })
         }
+        (FamilySpec::Binomial { trials }, VarKind::Categorical { states }) => {
+            let fits = trials.is_none_or(|trials| trials + 1 == states);
+            fits.then_some(Family::Binomial { trials: states - 1 })
+        }
+        (FamilySpec::Poisson, VarKind::Real) => Some(Family::Poisson),
         _ => None,
     }
 }
 
 fn unsuited(spec: &Spanned<DistSpec>, kind: VarKind, variable: &str) -> Diagnostic {
-    let name = spec.value.family.name();
+    let name = match spec.value.family {
+        FamilySpec::Binomial { trials: Some(trials) } => format!("Binomial of {trials} trials"),
+        family => family.name().into(),
+    };
     let message = format!("{name} does not suit `{variable}`, which is {kind}");
     Diagnostic::new(Code::E0301, message).at(spec.span).help(match kind {
-        VarKind::Real => "a real variable takes Gaussian()",
+        VarKind::Real => "a real variable takes Gaussian(), or Poisson() where it counts",
         VarKind::BINARY => "a binary variable takes Indicators, Bernoulli() or Categorical()",
-        VarKind::Categorical { .. } => "a categorical variable takes Indicators or Categorical()",
+        VarKind::Categorical { .. } => {
+            "a categorical variable takes Indicators, Categorical() or Binomial()"
+        }
     })
 }
 

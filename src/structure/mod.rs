@@ -5,19 +5,31 @@
 //! in what there is, leaving out those that only follow from the first. [`load`] is the way from a
 //! text to a valid circuit, all faults of all stages in one list.
 
+pub mod chow_liu;
 mod dist;
+mod einet;
 mod graph;
+mod grid;
+mod hclt;
+mod hidden;
+mod hmm;
+mod leaves;
 mod parameterizer;
+mod poon_domingos;
+mod quad_tree;
 mod rat_spn;
+mod vtree;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::parameterizer::parameterizer;
 use crate::circuit::{Circuit, SourceMap, ValidCircuit, smooth, validate, validate_in_doubt};
+use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic, Diagnostics, Source};
 use crate::ids::{IdVec, NodeId, VarId};
 use crate::spec::{Spec, StructureSpec, read};
+use crate::variables::Variables;
 
 /// Nodes of a circuit at most.
 const MOST_NODES: u64 = 1 << 28;
@@ -35,6 +47,15 @@ struct Draft {
     faults: Diagnostics,
 }
 
+impl Draft {
+    /// A circuit that lacks nothing, and of which no text spells out a node.
+    fn whole(circuit: Circuit) -> Self {
+        let doubtful = IdVec::filled(false, circuit.node_count());
+        let (map, faults) = (SourceMap::default(), Diagnostics::new());
+        Draft { circuit, map, doubtful, root_known: true, faults }
+    }
+}
+
 /// A text that was read, built and validated.
 #[derive(Debug)]
 pub struct Loaded {
@@ -48,6 +69,33 @@ pub struct Loaded {
     pub smoothed: Vec<(NodeId, Vec<VarId>)>,
     /// What is worth saying and no error.
     pub warnings: Diagnostics,
+}
+
+/// A description in which everything stands that it takes from elsewhere: the tree that a structure
+/// learns from data, which `data` is asked for if they are needed, and the contents of a file it names.
+/// A faulty description comes back as it is, for [`load`] to find its faults.
+///
+/// # Errors
+/// What `data` returns, and E0001 for a file that cannot be read.
+pub fn resolve(
+    source: &Source,
+    data: impl FnOnce(&Variables) -> Result<Option<Dataset>, Diagnostic>,
+) -> Result<Source, Diagnostic> {
+    let (Some(spec), faults) = read(source) else { return Ok(source.clone()) };
+    let Some(structure) = spec.structure.filter(|_| !faults.has_errors()) else {
+        return Ok(source.clone());
+    };
+    let text = match &structure.value {
+        StructureSpec::Hclt(hclt) if hclt.tree.is_none() => {
+            data(&spec.variables.value)?.map(|data| hclt::learned(hclt, &data))
+        }
+        StructureSpec::Vtree(vtree) => vtree::inlined(vtree, source)?,
+        _ => None,
+    };
+    let Some(text) = text else { return Ok(source.clone()) };
+    let (before, after) = (structure.span.start as usize, structure.span.end as usize);
+    let text = [&source.text[..before], &text, &source.text[after..]].concat();
+    Ok(Source::new(source.name.clone(), text))
 }
 
 /// Builds the circuit that `spec`, read from `source`, describes. It may still be faulty in the ways
@@ -103,6 +151,12 @@ fn draft(spec: &Spec, source: &Source) -> Result<Draft, Diagnostics> {
     let Some(structure) = &spec.structure else { return Err(Diagnostics::new()) };
     let mut draft = match &structure.value {
         StructureSpec::RatSpn(rat) => rat_spn::build(spec, rat, structure.span)?,
+        StructureSpec::Einet(einet) => einet::build(spec, einet, structure.span)?,
+        StructureSpec::PoonDomingos(pd) => poon_domingos::build(spec, pd, structure.span)?,
+        StructureSpec::QuadTree(tree) => quad_tree::build(spec, tree, structure.span)?,
+        StructureSpec::Hmm(hmm) => hmm::build(spec, hmm, structure.span)?,
+        StructureSpec::Hclt(hclt) => hclt::build(spec, hclt, structure.span)?,
+        StructureSpec::Vtree(vtree) => vtree::build(spec, vtree, structure.span, source)?,
         StructureSpec::Graph(graph) => graph::build(spec, graph, structure.span),
     };
     draft.map.source = Some(source.clone());
@@ -116,6 +170,17 @@ fn all_faults(draft: Draft) -> Diagnostics {
     faults.extend(validate_in_doubt(&draft.circuit, &draft.map, &draft.doubtful, root_known));
     faults.sort();
     faults
+}
+
+/// What is wrong with a circuit of so many nodes, and of so many weights and leaf parameters.
+fn check_size(nodes: u128, numbers: u128) -> Option<Diagnostic> {
+    if nodes > u128::from(MOST_NODES) {
+        Some(too_large("nodes", nodes, MOST_NODES))
+    } else if numbers > u128::from(MOST_NUMBERS) {
+        Some(too_large("weights and leaf parameters", numbers, MOST_NUMBERS))
+    } else {
+        None
+    }
 }
 
 /// A circuit beyond the memory of any machine this is meant for.

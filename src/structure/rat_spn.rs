@@ -23,14 +23,12 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::dist::dist;
-use super::{Draft, MOST_NODES, MOST_NUMBERS, too_large};
-use crate::circuit::{Circuit, SourceMap, WeightSource};
+use super::leaves::{Kinds, Leaves};
+use super::{Draft, check_size};
+use crate::circuit::{Circuit, WeightSource};
 use crate::diag::{Code, Diagnostic, Diagnostics, Span};
-use crate::ids::{DistId, Id, IdVec, NodeId, VarId};
-use crate::leaf::{Dist, Family};
+use crate::ids::{Id, NodeId, VarId};
 use crate::spec::{Permutation, RatSpn, Spec};
-use crate::variables::VarKind;
 
 /// Builds the circuit.
 ///
@@ -39,7 +37,7 @@ use crate::variables::VarKind;
 /// and a size beyond all memory.
 pub(super) fn build(spec: &Spec, rat: &RatSpn, span: Span) -> Result<Draft, Diagnostics> {
     let mut faults = Diagnostics::new();
-    let kinds = leaf_kinds(spec, rat.units, &mut faults);
+    let kinds = Kinds::of(spec, rat.units, &mut faults);
     check_permutations(spec, rat, &mut faults);
     if let Some(fault) = size_fault(spec, rat, &kinds) {
         faults.push(fault.at(span));
@@ -47,32 +45,7 @@ pub(super) fn build(spec: &Spec, rat: &RatSpn, span: Span) -> Result<Draft, Diag
     if faults.has_errors() {
         return Err(faults);
     }
-    let circuit = Builder::new(spec, rat, kinds).build();
-    let doubtful = IdVec::filled(false, circuit.node_count());
-    Ok(Draft { circuit, map: SourceMap::default(), doubtful, root_known: true, faults })
-}
-
-/// The leaf of each kind of variable there is.
-type Kinds = Vec<(VarKind, Dist)>;
-
-fn leaf_kinds(spec: &Spec, units: u32, faults: &mut Diagnostics) -> Kinds {
-    let variables = &spec.variables.value;
-    let mut kinds: Kinds = Vec::new();
-    let mut unsuited: Vec<VarKind> = Vec::new();
-    for var in variables.ids() {
-        let kind = variables.kind(var);
-        if kinds.iter().any(|&(known, _)| known == kind) || unsuited.contains(&kind) {
-            continue;
-        }
-        match dist(spec.leaves.of(kind), kind, &variables.name(var), units) {
-            Ok(dist) => kinds.push((kind, dist)),
-            Err(fault) => {
-                unsuited.push(kind);
-                faults.push(fault);
-            }
-        }
-    }
-    kinds
+    Ok(Draft::whole(Builder::new(spec, rat, kinds).build()))
 }
 
 fn check_permutations(spec: &Spec, rat: &RatSpn, faults: &mut Diagnostics) {
@@ -125,32 +98,15 @@ fn permutation_fault(spec: &Spec, replica: usize, order: &Permutation) -> Option
 fn size_fault(spec: &Spec, rat: &RatSpn, kinds: &Kinds) -> Option<Diagnostic> {
     let (n, k) = (spec.variables.value.len() as u128, u128::from(rat.units));
     let replicas = u128::from(rat.replicas);
-    let widest = kinds.iter().map(|(_, dist)| leaf_numbers(dist, k)).max().unwrap_or(0);
     let nodes = replicas * 4 * n;
-    let numbers = replicas * (n * widest + n.saturating_sub(2) * k * k + k);
-    if nodes > u128::from(MOST_NODES) {
-        Some(too_large("nodes", nodes, MOST_NODES))
-    } else if numbers > u128::from(MOST_NUMBERS) {
-        Some(too_large("weights and leaf parameters", numbers, MOST_NUMBERS))
-    } else {
-        None
-    }
-}
-
-/// Numbers of one leaf, or of the sum over it.
-fn leaf_numbers(dist: &Dist, units: u128) -> u128 {
-    match dist.family {
-        Family::Indicators { states } => units * u128::from(states),
-        family => units * family.raw_len() as u128,
-    }
+    let numbers = replicas * (n * kinds.most_numbers(k) + n.saturating_sub(2) * k * k + k);
+    check_size(nodes, numbers)
 }
 
 struct Builder<'a> {
     rat: &'a RatSpn,
-    kinds: Kinds,
+    leaves: Leaves,
     circuit: Circuit,
-    /// The leaf that all replicas share, of variables with indicators.
-    shared: Vec<Option<NodeId>>,
 }
 
 impl<'a> Builder<'a> {
@@ -159,21 +115,8 @@ impl<'a> Builder<'a> {
         let n = spec.variables.value.len();
         let replicas = rat.replicas as usize;
         circuit.reserve((n + 1) + replicas * 3 * n, replicas * 4 * n);
-        let dists: Vec<(VarKind, DistId)> = kinds
-            .iter()
-            .filter(|(_, dist)| matches!(dist.family, Family::Indicators { .. }))
-            .map(|(kind, dist)| (*kind, circuit.add_dist(dist.clone())))
-            .collect();
-        let shared = circuit.variables().ids().map(|var| {
-            let kind = circuit.variables().kind(var);
-            dists.iter().find(|&&(of, _)| of == kind).map(|&(_, dist)| (var, dist))
-        });
-        let shared: Vec<Option<(VarId, DistId)>> = shared.collect();
-        let shared = shared
-            .into_iter()
-            .map(|leaf| leaf.map(|(var, dist)| circuit.leaf(var, dist)))
-            .collect();
-        Builder { rat, kinds, circuit, shared }
+        let leaves = Leaves::new(kinds, &mut circuit);
+        Builder { rat, leaves, circuit }
     }
 
     fn build(mut self) -> Circuit {
@@ -205,8 +148,10 @@ impl<'a> Builder<'a> {
     /// One replica; returns its root, of one unit.
     fn tree(&mut self, order: &[VarId]) -> NodeId {
         let leaf_units = if order.len() == 1 { 1 } else { self.rat.units };
-        let mut level: Vec<NodeId> =
-            order.iter().map(|&var| self.leaf_region(var, leaf_units)).collect();
+        let mut level: Vec<NodeId> = order
+            .iter()
+            .map(|&var| self.leaves.region(&mut self.circuit, var, leaf_units))
+            .collect();
         while level.len() > 1 {
             let pairs = level.len() / 2;
             let units = if pairs == 1 { 1 } else { self.rat.units };
@@ -219,22 +164,5 @@ impl<'a> Builder<'a> {
             level = above;
         }
         level[0]
-    }
-
-    /// The region of one variable. Units other than k are wanted of the root alone.
-    fn leaf_region(&mut self, var: VarId, units: u32) -> NodeId {
-        if let Some(leaf) = self.shared[var.index()] {
-            return self.circuit.sum(units, &[leaf], WeightSource::Parameterizer);
-        }
-        let kind = self.circuit.variables().kind(var);
-        let found = self.kinds.iter().find(|&&(of, _)| of == kind);
-        // Every kind among the variables has an entry: `build` refused the others.
-        let dist = found.map_or_else(|| super::dist::stand_in(kind, units), |(_, d)| d.clone());
-        let own = self.circuit.add_dist(dist);
-        let leaf = self.circuit.leaf(var, own);
-        match self.circuit.units(leaf) == units {
-            true => leaf,
-            false => self.circuit.sum(units, &[leaf], WeightSource::Parameterizer),
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod help;
+mod learned;
 mod resume;
 mod round_trip;
 

@@ -13,6 +13,7 @@ mod reference_models;
 mod rewrite_rules;
 mod sampling;
 mod snapshots;
+mod structures;
 mod support;
 mod training;
 mod worlds;

@@ -180,9 +180,11 @@ fn describe(dist: &Dist) -> String {
 /// What suits a kind of variable.
 fn suitable(kind: VarKind) -> &'static str {
     match kind {
-        VarKind::Real => "a real variable takes Gaussian()",
+        VarKind::Real => "a real variable takes Gaussian(), or Poisson() where it counts",
         VarKind::BINARY => "a binary variable takes Indicators, Bernoulli() or Categorical()",
-        VarKind::Categorical { .. } => "a categorical variable takes Indicators or Categorical()",
+        VarKind::Categorical { .. } => {
+            "a categorical variable takes Indicators, Categorical() or Binomial()"
+        }
     }
 }
 
@@ -195,7 +197,7 @@ fn parameter_problem(dist: &Dist) -> Option<(String, &'static str)> {
         return Some((text, "give as many numbers as each unit needs"));
     }
     given.chunks_exact(len.max(1)).find_map(|natural| match (dist.family, natural) {
-        (Family::Bernoulli, &[p]) if !(0.0..=1.0).contains(&p) => {
+        (Family::Bernoulli | Family::Binomial { .. }, &[p]) if !(0.0..=1.0).contains(&p) => {
             Some((format!("p = {p} is no probability"), "p must be between 0 and 1"))
         }
         (Family::Categorical { states }, p) => weights_problem(p, 1, states).map(|(_, problem)| {
@@ -204,6 +206,9 @@ fn parameter_problem(dist: &Dist) -> Option<(String, &'static str)> {
                 "p must be non-negative and sum to one within 1e-6",
             )
         }),
+        (Family::Poisson, &[rate]) if !(rate > 0.0 && rate.is_finite()) => {
+            Some((format!("rate = {rate} is no rate"), "rate must be finite and above 0"))
+        }
         (Family::Gaussian { min_var, max_var }, &[mean, var]) => {
             gaussian_problem(min_var, max_var, mean, var)
         }

@@ -49,6 +49,8 @@ pub(super) fn backward<S: Simd>(
             Op::Sum { .. } | Op::Mix { .. } => back.sum(),
             Op::Lookup { .. } => back.stored_lookup(),
             Op::Gaussian { column, table } => back.gaussian(column, table),
+            Op::LogLookup { column, table, states } => back.log_lookup(column, table, states),
+            Op::Poisson { column, table } => back.poisson(column, table),
             Op::AddLogs => back.add_logs(),
             Op::Exponentiate => back.exponentiate(),
             Op::Import { part, output } => {
@@ -320,6 +322,30 @@ impl<S: Simd> Back<'_, '_, '_, '_, S> {
             let sums = [first * f64::from(precision), -0.5 * second, zeroth];
             let sums = sums.iter().enumerate();
             sums.for_each(|(i, &sum)| self.d_coefficients.add(at + i, sum as f32));
+        }
+    }
+
+    fn log_lookup(&mut self, column: u32, table: u32, states: u32) {
+        let mut fixed = [0.0; LANES];
+        let column = self.unit.column(column, &mut fixed);
+        let gradient = &self.arenas.gradients[span(self.value.gradient, self.value.units)];
+        for (unit, d) in gradient.chunks_exact(LANES).enumerate() {
+            let at = table as usize + unit * states as usize;
+            for (&d, &x) in d.iter().zip(column).filter(|(_, x)| !x.is_nan()) {
+                self.d_coefficients.add(at + x as usize, d);
+            }
+        }
+    }
+
+    fn poisson(&mut self, column: u32, table: u32) {
+        let mut fixed = [0.0; LANES];
+        let column = self.unit.column(column, &mut fixed);
+        let gradient = &self.arenas.gradients[span(self.value.gradient, self.value.units)];
+        for (unit, d) in gradient.chunks_exact(LANES).enumerate() {
+            let at = table as usize + unit;
+            let rate = self.unit.coefficients[at].exp();
+            let rows = d.iter().zip(column).filter(|(d, x)| **d != 0.0 && !x.is_nan());
+            self.d_coefficients.add(at, rows.map(|(d, x)| d * (x - rate)).sum());
         }
     }
 

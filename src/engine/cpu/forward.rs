@@ -11,6 +11,7 @@ use super::kernels::{
 };
 use super::product_sum::{Binary, Exponents, Factor, is_small, lookup_binary, product_sum};
 use super::tile::{Arenas, Scratch, exponent_span, span};
+use crate::leaf::counts::{is_count, ln_factorial};
 use crate::plan::{Column, INDICATORS, Input, LANES, NOWHERE, Op, Program, Step, Value};
 use crate::simd::Matrix;
 
@@ -219,6 +220,17 @@ fn other<S: Simd>(
             let mut fixed = [0.0; LANES];
             let column = unit.column(column, &mut fixed);
             log_densities(column, unit.table(table, units * 3), &mut arenas.values[out.clone()]);
+        }
+        Op::LogLookup { column, table, states } => {
+            let mut fixed = [0.0; LANES];
+            let column = unit.column(column, &mut fixed);
+            let table = unit.table(table, units * states as usize);
+            log_rows(column, table, states as usize, &mut arenas.values[out.clone()]);
+        }
+        Op::Poisson { column, table } => {
+            let mut fixed = [0.0; LANES];
+            let column = unit.column(column, &mut fixed);
+            log_counts(column, unit.table(table, units), &mut arenas.values[out.clone()]);
         }
         Op::One => arenas.values[out.clone()].fill(1.0),
         Op::Import { part, output } => {
@@ -466,6 +478,36 @@ fn log_densities(column: &[f32], table: &[f32], out: &mut [f32]) {
         for (out, &x) in out.iter_mut().zip(column) {
             let d = x - unit[0];
             *out = if x.is_nan() { 0.0 } else { unit[2] - 0.5 * d * d * unit[1] };
+        }
+    }
+}
+
+/// Entries of a table of logarithms, [units, states]; zero where x is missing.
+fn log_rows(column: &[f32], table: &[f32], states: usize, out: &mut [f32]) {
+    for (row, out) in table.chunks_exact(states).zip(out.chunks_exact_mut(LANES)) {
+        for (out, &x) in out.iter_mut().zip(column) {
+            *out = if x.is_nan() { 0.0 } else { row[x as usize] };
+        }
+    }
+}
+
+/// ln p(x) of each unit of a Poisson leaf, from the logarithm of its rate; zero where x is missing.
+/// Its terms are far larger than what they add up to, so they are f64.
+fn log_counts(column: &[f32], log_rates: &[f32], out: &mut [f32]) {
+    let mut factorials = [0.0; LANES];
+    for (factorial, &x) in factorials.iter_mut().zip(column).filter(|(_, x)| !x.is_nan()) {
+        // What is no count has infinitely much against it.
+        *factorial = match is_count(x.into()) {
+            true => ln_factorial(x.into()),
+            false => f64::INFINITY,
+        };
+    }
+    for (&log_rate, out) in log_rates.iter().zip(out.chunks_exact_mut(LANES)) {
+        let log_rate = f64::from(log_rate);
+        let rate = log_rate.exp();
+        for ((out, &x), factorial) in out.iter_mut().zip(column).zip(&factorials) {
+            let log = f64::from(x) * log_rate - rate - factorial;
+            *out = if x.is_nan() { 0.0 } else { log as f32 };
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use super::forward::Unit;
 use super::tile::span;
+use crate::leaf::counts::{log_poisson, log_poisson_slope};
 use crate::plan::{Column, Op, Program, Step, Value};
 use crate::real::log_sum_exp;
 
@@ -87,6 +88,20 @@ impl LogRow<'_> {
                     *out = if x.is_nan() { 0.0 } else { log };
                 }
             }
+            Op::LogLookup { column, table, states } => {
+                let x = self.column(column);
+                let table = self.unit.table(table, out.len() * states as usize);
+                for (row, out) in table.chunks_exact(states as usize).zip(out) {
+                    *out = if x.is_nan() { 0.0 } else { row[x as usize].into() };
+                }
+            }
+            Op::Poisson { column, table } => {
+                let x = self.column(column);
+                for (&log_rate, out) in self.unit.table(table, out.len()).iter().zip(out) {
+                    let log = || log_poisson(f64::from(log_rate), x.into());
+                    *out = if x.is_nan() { 0.0 } else { log() };
+                }
+            }
             Op::One => out.fill(0.0),
             Op::Import { part, output } => out.copy_from_slice(import(part, output)),
             Op::Product | Op::AddLogs => {
@@ -164,6 +179,16 @@ impl LogRow<'_> {
                 Op::Gaussian { column, table } => {
                     self.gaussian_gradient(column, table, own, d_coefficients);
                 }
+                Op::LogLookup { column, table, states } => {
+                    let x = self.column(column);
+                    for (unit, &flow) in own.iter().enumerate().filter(|_| !x.is_nan()) {
+                        let at = table as usize + unit * states as usize + x as usize;
+                        d_coefficients[at] += flow as f32;
+                    }
+                }
+                Op::Poisson { column, table } => {
+                    self.poisson_gradient(column, table, own, d_coefficients);
+                }
                 Op::One => {}
                 Op::Import { part, output } => export(part, output, own),
                 Op::Product | Op::AddLogs | Op::Exponentiate => {
@@ -240,6 +265,16 @@ impl LogRow<'_> {
             if p > 0.0 {
                 d_coefficients[at] += (flow / p) as f32;
             }
+        }
+    }
+
+    fn poisson_gradient(&self, column: u32, table: u32, own: &[f64], d_coefficients: &mut [f32]) {
+        let x = f64::from(self.column(column));
+        let table = table as usize..table as usize + own.len();
+        let log_rates = &self.unit.coefficients[table.clone()];
+        let units = d_coefficients[table].iter_mut().zip(log_rates).zip(own);
+        for ((d, &log_rate), flow) in units.filter(|(_, flow)| **flow > 0.0 && !x.is_nan()) {
+            *d += (flow * log_poisson_slope(f64::from(log_rate), x)) as f32;
         }
     }
 

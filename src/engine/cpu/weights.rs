@@ -12,7 +12,7 @@ use super::state::PartState;
 use crate::circuit::{ValidCircuit, WeightSource};
 use crate::compile::Compiled;
 use crate::ids::DistId;
-use crate::leaf::{Dist, Family, discrete, gaussian};
+use crate::leaf::{Dist, Family, counts, discrete, gaussian};
 use crate::param::normalise::{Least, softmax_backward_lanes, softmax_lanes};
 use crate::param::{self, Shape};
 use crate::plan::{Block, Coefficients, Group, LANES, Making as PlannedMaking, Part, Plan, Source};
@@ -96,7 +96,9 @@ impl<'a> Making<'a> {
             if !raw.is_empty() {
                 table_of(family, &flat[raw], out);
             }
-            if family.states().is_some() {
+            // A certificate is asked of tables of probabilities alone.
+            let logs = matches!(family, Family::Binomial { .. });
+            if family.states().is_some() && !logs {
                 let positive = out.iter().copied().filter(|&p| p > 0.0);
                 let weight = positive.fold(f32::INFINITY, f32::min);
                 least = least.and(Least { weight, zero: false });
@@ -374,6 +376,14 @@ fn table_of(family: Family, raw: &[f32], out: &mut [f32]) {
                 out[2] = -0.5 * (std::f32::consts::TAU * density.var).ln();
             }
         }
+        Family::Binomial { trials } => {
+            for (raw, out) in units.zip(out.chunks_exact_mut(trials as usize + 1)) {
+                for (count, out) in out.iter_mut().enumerate() {
+                    *out = counts::log_binomial(f64::from(raw[0]), trials, count as f64) as f32;
+                }
+            }
+        }
+        Family::Poisson => out.copy_from_slice(raw),
     }
 }
 
@@ -400,5 +410,16 @@ fn table_back(family: Family, raw: &[f32], table: &[f32], d_table: &[f32], d_raw
                 d_raw[1] = d_var * (-d[1] / (var * var) - d[2] / (2.0 * var));
             }
         }
+        Family::Binomial { trials } => {
+            for ((raw, d_raw), d) in units.zip(d_table.chunks_exact(trials as usize + 1)) {
+                let slope = |count: usize| {
+                    counts::log_binomial_slope(f64::from(raw[0]), trials, count as f64)
+                };
+                let sum: f64 =
+                    d.iter().enumerate().map(|(count, &d)| f64::from(d) * slope(count)).sum();
+                d_raw[0] = sum as f32;
+            }
+        }
+        Family::Poisson => d_raw.copy_from_slice(d_table),
     }
 }

@@ -320,7 +320,8 @@ impl Builder {
     fn natural(&mut self, family: Family, units: u32) -> Vec<f64> {
         match family {
             Family::Indicators { .. } => Vec::new(),
-            Family::Bernoulli => {
+            Family::Poisson => (0..units).map(|_| self.rng.random_range(0.1..9.0)).collect(),
+            Family::Bernoulli | Family::Binomial { .. } => {
                 let certain = [0.0, 1.0, 0.3, 0.8];
                 (0..units).filter_map(|_| certain.choose(&mut self.rng).copied()).collect()
             }
