@@ -8,6 +8,7 @@ use pulp::Simd;
 
 use super::forward::{Unit, alignment, factor, formed_units, gather, multiply};
 use super::kernels::{indicators, matrix, outer, partial_outer, product_backward};
+use super::kronecker::{pairs_to_left, pairs_to_right};
 use super::product_sum::{Target, form, is_small, reach};
 use super::tile::{Arenas, Scratch, span};
 use crate::plan::{INDICATORS, Input, LANES, NOWHERE, Op, Step, Value};
@@ -189,7 +190,6 @@ impl<S: Simd> Back<'_, '_, '_, '_, S> {
         let own = self.own();
         let len = own.len();
         self.scratch.d_formed[..len].copy_from_slice(&self.arenas.gradients[own]);
-        let wide = a.units as usize;
         for side in [Side::Left, Side::Right] {
             let (value, input) = match side {
                 Side::Left => (a, &inputs[0]),
@@ -206,18 +206,14 @@ impl<S: Simd> Back<'_, '_, '_, '_, S> {
             sum[..width].fill(0.0);
             let other = if side == Side::Left { b } else { a };
             let factor = match (other.is_inline(), side) {
-                (true, Side::Left) => &self.scratch.right[..],
-                (true, Side::Right) => &self.scratch.left[..],
+                (true, Side::Left) => &self.scratch.right[..other.units as usize * LANES],
+                (true, Side::Right) => &self.scratch.left[..other.units as usize * LANES],
                 (false, _) => &self.arenas.values[span(other.rows, other.units)],
             };
-            for (pair, d) in self.scratch.d_formed[..len].chunks_exact(LANES).enumerate() {
-                let (i, j) = (pair % wide, pair / wide);
-                let (to, from) = if side == Side::Left { (i, j) } else { (j, i) };
-                let factor = &factor[from * LANES..][..LANES];
-                let sum = &mut sum[to * LANES..][..LANES];
-                for lane in 0..LANES {
-                    sum[lane] += d[lane] * self.scratch.scale[lane] * factor[lane];
-                }
+            let (d, scale) = (&self.scratch.d_formed[..len], &*self.scratch.scale);
+            match side {
+                Side::Left => pairs_to_left(self.simd, factor, d, scale, &mut sum[..width]),
+                Side::Right => pairs_to_right(self.simd, factor, d, scale, &mut sum[..width]),
             }
             if value.gradient != NOWHERE {
                 let target = &mut self.arenas.gradients[span(value.gradient, value.units)];

@@ -9,6 +9,7 @@ use pulp::Simd;
 use super::kernels::{
     LOSS, add_exponents, align_rows, guarded_product, indicators, matrix, power, product, raise,
 };
+use super::kronecker::pairs;
 use super::product_sum::{Binary, Exponents, Factor, is_small, lookup_binary, product_sum};
 use super::tile::{Arenas, Scratch, exponent_span, span};
 use crate::leaf::counts::{is_count, ln_factorial};
@@ -338,7 +339,7 @@ pub(super) fn multiply<S: Simd>(
     if step.op == Op::Kronecker {
         let units = left.len() * right.len() / LANES;
         let formed = &mut scratch.formed[..units];
-        pairs(left, right, formed, scratch.scale, exponents, bounds, bound);
+        pairs(simd, left, right, formed, scratch.scale, exponents, bounds, bound);
     } else {
         let formed = &mut scratch.formed[..left.len()];
         if unit.certified {
@@ -350,56 +351,6 @@ pub(super) fn multiply<S: Simd>(
     }
     add_exponents(exponents, arenas.exponents, a);
     add_exponents(exponents, arenas.exponents, b);
-}
-
-/// All pairs, the left unit varying fastest, scaled like a product. Both factors are first brought to
-/// tops in [1, 2), so the top of the pairs is the product of the tops.
-fn pairs(
-    left: &[f32],
-    right: &[f32],
-    out: &mut [f32],
-    scale: &mut [f32],
-    exponents: &mut [i32; LANES],
-    bounds: (&[f32], &[f32]),
-    bound: &mut [f32; LANES],
-) {
-    let wide = left.len() / LANES;
-    for lane in 0..LANES {
-        let top = |rows: &[f32]| {
-            rows.iter().skip(lane).step_by(LANES).fold(0.0f32, |top, &unit| top.max(unit))
-        };
-        let (top_a, top_b) = (top(left), top(right));
-        let exponent = |top: f32| (top.to_bits() >> 23) as i32 - 127;
-        let power = |exponent: i32| f64::from(exponent).exp2();
-        let shift = match top_a * top_b > 0.0 || (top_a > 0.0 && top_b > 0.0) {
-            true => {
-                let sum = exponent(top_a) + exponent(top_b);
-                let rest = f64::from(top_a) * f64::from(top_b) * power(-sum);
-                sum + i32::from(rest >= 2.0)
-            }
-            false => 0,
-        };
-        let down = power(-shift);
-        // A scale that f32 cannot hold is none that a gradient can pass: all of the lane is lost.
-        let far = shift < -126;
-        exponents[lane] = shift;
-        scale[lane] = if far { 0.0 } else { down as f32 };
-        let of = |bounds: &[f32]| bounds.get(lane).copied().unwrap_or(0.0);
-        let (bound_a, bound_b) = (of(bounds.0), of(bounds.1));
-        let inherited = bound_a * top_b + bound_b * top_a + bound_a * bound_b;
-        bound[lane] = (f64::from(inherited) * down) as f32;
-        for (j, b) in right.iter().skip(lane).step_by(LANES).enumerate() {
-            let b = f64::from(*b) * down;
-            for (i, a) in left.iter().skip(lane).step_by(LANES).enumerate() {
-                let product = (f64::from(*a) * b) as f32;
-                let lost = (far || product < LOSS) && *a > 0.0 && b > 0.0;
-                out[(i + wide * j) * LANES + lane] = if lost { 0.0 } else { product };
-                if lost {
-                    bound[lane] += LOSS;
-                }
-            }
-        }
-    }
 }
 
 /// Concatenates the inputs of a sum in scratch, brought to one exponent a lane: the top of all lies

@@ -339,7 +339,7 @@ fn run_guarded_product<S: Simd>(
 
 /// The top of each lane.
 #[inline(always)]
-fn tops_of(rows: &[f32]) -> [f32; LANES] {
+pub(super) fn tops_of(rows: &[f32]) -> [f32; LANES] {
     let mut tops = [0.0f32; LANES];
     for row in rows.chunks_exact(LANES) {
         tops.iter_mut().zip(row).for_each(|(top, &unit)| *top = top.max(unit));

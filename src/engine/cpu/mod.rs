@@ -11,6 +11,7 @@ mod backward;
 mod doubt;
 mod forward;
 mod kernels;
+mod kronecker;
 mod logs;
 mod passes;
 mod product_sum;
