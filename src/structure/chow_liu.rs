@@ -8,12 +8,11 @@
 //! *Cost.* Prim's algorithm takes up one variable after the other and needs its mutual information
 //! with those outside alone, so each pair is looked at once, in parallel, and nothing of the size of
 //! all pairs is kept. Variables of few states are sets of rows, one a state, as bits: a pair's table
-//! is made of intersections, 64 rows at a time.
+//! is made of intersections, 64 rows at a time. Of variables of many states the rows in the most
+//! common one are not looked at: the margins say how many they are.
 //!
 //! *Determinism.* Of equal pairs the one found first wins, and of equal variables the one with the
 //! lowest number, whatever the number of threads.
-
-use std::borrow::Cow;
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -28,18 +27,14 @@ const INTERVALS: usize = 8;
 const FEW: usize = 16;
 /// Entries of a table of pairs that is counted in place, at most.
 const MOST_PAIRS: usize = 1 << 16;
+/// Variables that are read together.
+const TOGETHER: usize = 64;
 /// Stands for a missing value among codes.
 const MISSING: u32 = u32::MAX;
 
 /// The edges of the tree, as many as variables but for one, in the order in which they were found.
 pub fn tree(data: &Dataset) -> Vec<(VarId, VarId)> {
-    let columns: Vec<Column> = data
-        .variables()
-        .ids()
-        .collect::<Vec<_>>()
-        .into_par_iter()
-        .map(|var| Column::of(data, var))
-        .collect();
+    let columns = columns(data);
     let mut outside: Vec<Outside> =
         (1..columns.len()).map(|var| Outside { var, best: f64::NEG_INFINITY, to: 0 }).collect();
     let mut edges = Vec::with_capacity(outside.len());
@@ -76,58 +71,84 @@ struct Outside {
 struct Column {
     states: usize,
     /// Rows in each state.
-    counts: Vec<u64>,
+    counts: Vec<u32>,
     has_missing: bool,
-    rows: Rows,
+    /// For each state the set of its rows as bits, [states, words]; empty where there are many.
+    sets: Vec<u64>,
+    /// For each row its state, or [`MISSING`]; empty where every variable has sets.
+    codes: Vec<u32>,
+    /// The rows in other states than the most common one, where there are many states.
+    uncommon: Vec<u32>,
 }
 
-/// The states by row, or the rows by state.
-enum Rows {
-    /// For each row its state, or [`MISSING`].
-    Codes(Vec<u32>),
-    /// For each state the set of its rows, [states, words].
-    Sets(Vec<u64>),
+/// All variables.
+fn columns(data: &Dataset) -> Vec<Column> {
+    let vars: Vec<VarId> = data.variables().ids().collect();
+    let mut columns: Vec<Column> = vars
+        .par_chunks(TOGETHER)
+        .flat_map_iter(|vars| {
+            // Row by row, for that is how they lie in memory.
+            let mut values = vec![Vec::with_capacity(data.rows()); vars.len()];
+            for row in 0..data.rows() {
+                for (values, &var) in values.iter_mut().zip(vars) {
+                    values.push(data.value(row, var));
+                }
+            }
+            let kinds = vars.iter().map(|&var| data.variables().kind(var));
+            kinds.zip(values).map(|(kind, values)| Column::of(kind, &values)).collect::<Vec<_>>()
+        })
+        .collect();
+    if columns.iter().all(|column| !column.sets.is_empty()) {
+        columns.iter_mut().for_each(|column| column.codes = Vec::new());
+    }
+    columns
 }
 
 impl Column {
-    fn of(data: &Dataset, var: VarId) -> Self {
-        let values: Vec<Option<f32>> = (0..data.rows()).map(|row| data.value(row, var)).collect();
-        let mut levels: Vec<f32> = values.iter().flatten().copied().collect();
-        levels.sort_unstable_by(f32::total_cmp);
-        if data.variables().kind(var) == VarKind::Real {
-            levels = upper_ends(&levels);
-        }
-        levels.dedup();
-        // The state of a value is its place among the values that occur, or among the intervals.
-        let code = |value: f32| levels.partition_point(|&level| level < value) as u32;
-        let codes: Vec<u32> = values.iter().map(|value| value.map_or(MISSING, code)).collect();
-        let states = levels.len();
+    fn of(kind: VarKind, values: &[Option<f32>]) -> Self {
+        let codes = match kind {
+            VarKind::Categorical { states } => categories(values, states as usize),
+            VarKind::Real => intervals(values),
+        };
+        let states = codes.iter().filter(|&&code| code != MISSING).max();
+        let states = states.map_or(0, |&most| most as usize + 1);
         let mut counts = vec![0; states];
         codes.iter().filter(|&&code| code != MISSING).for_each(|&code| counts[code as usize] += 1);
-        let has_missing = values.iter().any(Option::is_none);
-        let rows =
-            if states <= FEW { Rows::Sets(sets(&codes, states)) } else { Rows::Codes(codes) };
-        Column { states, counts, has_missing, rows }
-    }
-
-    /// The state of a row.
-    fn codes(&self, rows: usize) -> Cow<'_, [u32]> {
-        match &self.rows {
-            Rows::Codes(codes) => codes.into(),
-            Rows::Sets(sets) => {
-                let words = rows.div_ceil(64);
-                let mut codes = vec![MISSING; rows];
-                for state in 0..self.states {
-                    for row in 0..rows {
-                        if sets[state * words + row / 64] >> (row % 64) & 1 == 1 {
-                            codes[row] = state as u32;
-                        }
-                    }
-                }
-                codes.into()
-            }
+        let has_missing = codes.contains(&MISSING);
+        let (mut sets, mut uncommon) = (Vec::new(), Vec::new());
+        if states <= FEW {
+            sets = sets_of(&codes, states.max(1));
+        } else {
+            let common = common(&counts) as u32;
+            let rows = codes.iter().enumerate().filter(|(_, code)| **code != common);
+            uncommon = rows.map(|(row, _)| row as u32).collect();
         }
+        Column { states, counts, has_missing, sets, codes, uncommon }
     }
+}
+
+/// The most common state, the first of several.
+fn common(counts: &[u32]) -> usize {
+    (0..counts.len()).fold(0, |best, state| if counts[state] > counts[best] { state } else { best })
+}
+
+/// The state of each row, those that occur numbered in order.
+fn categories(values: &[Option<f32>], states: usize) -> Vec<u32> {
+    let mut number = vec![MISSING; states];
+    values.iter().flatten().for_each(|&value| number[value as usize] = 0);
+    let occurring = number.iter_mut().filter(|number| **number != MISSING);
+    occurring.enumerate().for_each(|(at, number)| *number = at as u32);
+    values.iter().map(|value| value.map_or(MISSING, |value| number[value as usize])).collect()
+}
+
+/// The interval that each value lies in.
+fn intervals(values: &[Option<f32>]) -> Vec<u32> {
+    let mut sorted: Vec<f32> = values.iter().flatten().copied().collect();
+    sorted.sort_unstable_by(f32::total_cmp);
+    let mut ends = upper_ends(&sorted);
+    ends.dedup();
+    let interval = |value: f32| ends.partition_point(|&end| end < value) as u32;
+    values.iter().map(|value| value.map_or(MISSING, interval)).collect()
 }
 
 /// The greatest values of intervals of about equally many of the sorted values.
@@ -139,7 +160,7 @@ fn upper_ends(sorted: &[f32]) -> Vec<f32> {
 }
 
 /// The rows of each state as bits, [states, words].
-fn sets(codes: &[u32], states: usize) -> Vec<u64> {
+fn sets_of(codes: &[u32], states: usize) -> Vec<u64> {
     let words = codes.len().div_ceil(64);
     let mut sets = vec![0; states * words];
     for (row, &code) in codes.iter().enumerate().filter(|(_, code)| **code != MISSING) {
@@ -150,92 +171,106 @@ fn sets(codes: &[u32], states: usize) -> Vec<u64> {
 
 /// Σ p(a, b) ln(p(a, b) / p(a) p(b)), in nats, never negative.
 fn mutual_information(a: &Column, b: &Column) -> f64 {
-    match (&a.rows, &b.rows) {
-        (Rows::Sets(left), Rows::Sets(right)) => {
-            let task = Intersections { a, b, left, right };
-            information(&pulp::Arch::new().dispatch(task), b.states)
-        }
-        (Rows::Codes(codes), _) | (_, Rows::Codes(codes)) => {
-            let rows = codes.len();
-            let (left, right) = (a.codes(rows), b.codes(rows));
-            let pairs =
-                left.iter().zip(right.iter()).filter(|(a, b)| **a != MISSING && **b != MISSING);
-            let pairs = pairs.map(|(&a, &b)| (a as usize, b as usize));
-            if a.states * b.states <= MOST_PAIRS {
-                let mut table = vec![0; a.states * b.states];
-                pairs.for_each(|(a_state, b_state)| table[a_state * b.states + b_state] += 1);
-                information(&table, b.states)
-            } else {
-                information_of_pairs(pairs.collect(), a.states, b.states)
-            }
-        }
+    if !(a.sets.is_empty() || b.sets.is_empty()) {
+        return information(&pulp::Arch::new().dispatch(Intersections { a, b }), b.states);
     }
+    // The variable with more rows in one state comes first: fewer rows are left to look at.
+    let swap = b.sets.is_empty() && (a.uncommon.len() > b.uncommon.len() || !a.sets.is_empty());
+    let (a, b) = if swap { (b, a) } else { (a, b) };
+    if a.states * b.states > MOST_PAIRS {
+        let pairs = a.codes.iter().zip(&b.codes).map(|(&a, &b)| (a, b));
+        let seen = pairs.filter(|&(a, b)| a != MISSING && b != MISSING).collect();
+        return information_of_pairs(seen, a.states, b.states);
+    }
+    let mut table = vec![0; a.states * b.states];
+    let mut count = |row: usize| {
+        let (a, state) = (a.codes[row], b.codes[row]);
+        if a != MISSING && state != MISSING {
+            table[a as usize * b.states + state as usize] += 1;
+        }
+    };
+    if a.has_missing || b.has_missing {
+        (0..a.codes.len()).for_each(&mut count);
+    } else {
+        a.uncommon.iter().for_each(|&row| count(row as usize));
+        complete_row(&mut table, common(&a.counts), &b.counts);
+    }
+    information(&table, b.states)
+}
+
+/// Fills in one row of a table, in which nothing is counted yet, from the sums of the columns.
+fn complete_row(table: &mut [u32], row: usize, sums: &[u32]) {
+    let cols = sums.len();
+    let mut left = sums.to_vec();
+    for row in table.chunks_exact(cols) {
+        left.iter_mut().zip(row).for_each(|(left, count)| *left -= count);
+    }
+    table[row * cols..][..cols].copy_from_slice(&left);
 }
 
 /// The table of two columns, [a's states, b's states], from their sets of rows.
 struct Intersections<'a> {
     a: &'a Column,
     b: &'a Column,
-    left: &'a [u64],
-    right: &'a [u64],
 }
 
 impl WithSimd for Intersections<'_> {
-    type Output = Vec<u64>;
+    type Output = Vec<u32>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Vec<u64> {
-        let Intersections { a, b, left, right } = self;
+    fn with_simd<S: Simd>(self, _: S) -> Vec<u32> {
+        let Intersections { a, b } = self;
         let mut table = vec![0; a.states * b.states];
+        if table.is_empty() {
+            return table;
+        }
         // With nothing missing the last row and column of the table are what is left of the margins.
-        let derived = !(a.has_missing || b.has_missing || table.is_empty());
+        let derived = !(a.has_missing || b.has_missing);
         let spare = usize::from(derived);
-        let words = left.len() / a.states.max(1);
-        for (i, left) in left.chunks_exact(words.max(1)).take(a.states - spare).enumerate() {
-            for (j, right) in right.chunks_exact(words.max(1)).take(b.states - spare).enumerate() {
-                let both = left.iter().zip(right).map(|(a, b)| u64::from((a & b).count_ones()));
-                table[i * b.states + j] = both.sum();
+        let words = a.sets.len() / a.states;
+        for (i, left) in a.sets.chunks_exact(words).take(a.states - spare).enumerate() {
+            let row = &mut table[i * b.states..][..b.states];
+            for (entry, right) in
+                row.iter_mut().zip(b.sets.chunks_exact(words)).take(b.states - spare)
+            {
+                *entry = left.iter().zip(right).map(|(a, b)| (a & b).count_ones()).sum();
+            }
+            if derived {
+                row[b.states - 1] = a.counts[i] - row[..b.states - 1].iter().sum::<u32>();
             }
         }
         if derived {
-            let last = b.states - 1;
-            for (row, &count) in table.chunks_exact_mut(b.states).zip(&a.counts) {
-                row[last] = count - row[..last].iter().sum::<u64>();
-            }
-            for (state, &count) in b.counts.iter().enumerate() {
-                let above: u64 = table[state..].iter().step_by(b.states).take(a.states - 1).sum();
-                table[(a.states - 1) * b.states + state] = count - above;
-            }
+            complete_row(&mut table, a.states - 1, &b.counts);
         }
         table
     }
 }
 
 /// The mutual information of a table of counts with rows of `cols` columns.
-fn information(table: &[u64], cols: usize) -> f64 {
+fn information(table: &[u32], cols: usize) -> f64 {
     let cols = cols.max(1);
-    let mut by_col = vec![0u64; cols];
+    let mut by_col = vec![0u32; cols];
     for row in table.chunks_exact(cols) {
         by_col.iter_mut().zip(row).for_each(|(sum, &count)| *sum += count);
     }
-    let total = by_col.iter().sum::<u64>() as f64;
+    let total = f64::from(by_col.iter().sum::<u32>());
     let mut sum = 0.0;
     for row in table.chunks_exact(cols) {
-        let in_row = row.iter().sum::<u64>() as f64;
+        let in_row = f64::from(row.iter().sum::<u32>());
         for (&count, &in_col) in row.iter().zip(&by_col).filter(|(count, _)| **count > 0) {
-            let count = count as f64;
-            sum += count / total * (count * total / (in_row * in_col as f64)).ln();
+            let count = f64::from(count);
+            sum += count / total * (count * total / (in_row * f64::from(in_col))).ln();
         }
     }
     sum.max(0.0)
 }
 
 /// The same of pairs of states of which there are too many for a table.
-fn information_of_pairs(mut pairs: Vec<(usize, usize)>, rows: usize, cols: usize) -> f64 {
-    let (mut by_row, mut by_col) = (vec![0u64; rows], vec![0u64; cols]);
+fn information_of_pairs(mut pairs: Vec<(u32, u32)>, rows: usize, cols: usize) -> f64 {
+    let (mut by_row, mut by_col) = (vec![0u32; rows], vec![0u32; cols]);
     for &(a, b) in &pairs {
-        by_row[a] += 1;
-        by_col[b] += 1;
+        by_row[a as usize] += 1;
+        by_col[b as usize] += 1;
     }
     pairs.sort_unstable();
     let total = pairs.len() as f64;
@@ -243,7 +278,8 @@ fn information_of_pairs(mut pairs: Vec<(usize, usize)>, rows: usize, cols: usize
     let sum: f64 = runs
         .map(|run| {
             let (count, (a, b)) = (run.len() as f64, run[0]);
-            count / total * (count * total / (by_row[a] as f64 * by_col[b] as f64)).ln()
+            let expected = f64::from(by_row[a as usize]) * f64::from(by_col[b as usize]);
+            count / total * (count * total / expected).ln()
         })
         .sum();
     sum.max(0.0)
