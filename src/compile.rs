@@ -15,6 +15,8 @@ pub struct Options {
     pub no_rewrite: bool,
     /// What is known of the query.
     pub request: Request,
+    /// The format that the circuit came from guarantees that it is deterministic.
+    pub declared_deterministic: bool,
 }
 
 /// A circuit after all stages that know no batch.
@@ -42,6 +44,10 @@ pub fn compile(
     options: &Options,
 ) -> Result<Compiled, Diagnostics> {
     let (written, warnings) = validate(circuit, map)?;
+    let written = match options.declared_deterministic {
+        true => written.declare_deterministic(),
+        false => written,
+    };
     let table = partition(&written, map, options.sectors)?;
     let parameters = bind(&written, table, parameterizer)?;
     if options.no_rewrite && options.request.is_empty() {

@@ -89,7 +89,8 @@
 //! - [`engine::reference`]: the oracle, in f64 and in the log domain, node by node.
 //! - Weights: [`param`] how they are made, an open trait · [`sector`] which are made together, and the
 //!   flat buffer of all that is learned.
-//! - Texts: [`spec`] RON to a description · [`structure`] a description to a circuit.
+//! - Texts: [`spec`] RON to a description · [`import`] other people's formats to a circuit,
+//!   [`export`] back again · [`structure`] a description to a circuit.
 //! - [`rewrite`]: a cheaper circuit of the same function.
 //! - [`compile`]: the stages so far, in one function.
 //! - [`plan`]: what to run, and its check. [`engine`]: the trait of what runs it; [`engine::cpu`].
@@ -117,7 +118,9 @@ pub mod compile;
 pub mod data;
 pub mod diag;
 pub mod engine;
+pub mod export;
 pub mod ids;
+pub mod import;
 pub mod leaf;
 pub mod model;
 pub mod param;

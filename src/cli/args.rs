@@ -154,6 +154,12 @@ pub enum Emit {
     Dot,
     /// The circuit as a drawing.
     Svg,
+    /// The circuit as written, spelled out in RON.
+    Ron,
+    /// The circuit as written, as a PSDD.
+    Psdd,
+    /// The vtree of that PSDD.
+    Vtree,
 }
 
 /// The arguments of `train`.

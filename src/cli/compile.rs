@@ -13,6 +13,7 @@ use super::run;
 use super::size::ByteSize;
 use crate::data::write::write_whole;
 use crate::diag::{Code, Diagnostic, Diagnostics, nearest};
+use crate::export;
 use crate::ids::VarId;
 use crate::plan::{self, Plan, Purpose, Schedule, plan};
 use crate::rewrite::Request;
@@ -55,7 +56,7 @@ pub fn run(args: &Compile) -> Result<Answer, Failure> {
     if let Some(path) = &args.output {
         write(path, &plan)?;
     }
-    let report = report(args, &ready, &plan, compile_ms);
+    let report = report(args, &ready, &plan, compile_ms)?;
     let table = table(&report);
     let product = report.emit.clone().unwrap_or_default();
     let answer = Answer::new(&report)?.table(table).product(product);
@@ -71,20 +72,27 @@ fn planned(args: &Compile, ready: &Ready) -> Plan {
     plan(&ready.compiled.circuit, &ready.compiled.parameters, &options)
 }
 
-fn report(args: &Compile, ready: &Ready, plan: &Plan, compile_ms: f64) -> Report {
+fn report(args: &Compile, ready: &Ready, plan: &Plan, compile_ms: f64) -> Result<Report, Failure> {
     let compiled = &ready.compiled;
-    let emit = args.emit.map(|emit| match emit {
-        Emit::Circuit => compiled.circuit.to_string(),
-        Emit::Rewrites => match &compiled.rewriting {
-            Some(rewriting) => rewriting.to_string(),
-            None => "rewriting was turned off\n".to_string(),
-        },
-        Emit::Sectors => compiled.parameters.to_string(),
-        Emit::Plan => plan.to_string(),
-        Emit::Dot => dot(&compiled.circuit, &ready.map),
-        Emit::Cuda | Emit::Ptx | Emit::Svg => String::new(),
-    });
-    Report {
+    let written = &compiled.written;
+    let text = |emit| {
+        Ok::<_, Diagnostic>(match emit {
+            Emit::Circuit => compiled.circuit.to_string(),
+            Emit::Rewrites => match &compiled.rewriting {
+                Some(rewriting) => rewriting.to_string(),
+                None => "rewriting was turned off\n".to_string(),
+            },
+            Emit::Sectors => compiled.parameters.to_string(),
+            Emit::Plan => plan.to_string(),
+            Emit::Dot => dot(&compiled.circuit, &ready.map),
+            Emit::Ron => return export::ron(written, &ready.spec.name),
+            Emit::Psdd => return export::psdd(written).map(|diagram| diagram.psdd),
+            Emit::Vtree => return export::psdd(written).map(|diagram| diagram.vtree),
+            Emit::Cuda | Emit::Ptx | Emit::Svg => String::new(),
+        })
+    };
+    let emit = args.emit.map(text).transpose()?;
+    Ok(Report {
         stages: plan.programs.iter().map(|program| program.steps.len()).sum(),
         peak_bytes: plan.memory().total(run::threads(&args.run)),
         multiply_adds: plan.multiply_adds(),
@@ -93,7 +101,7 @@ fn report(args: &Compile, ready: &Ready, plan: &Plan, compile_ms: f64) -> Report
         learnable_parameters: compiled.parameters.learnable(),
         compile_ms,
         emit,
-    }
+    })
 }
 
 fn table(report: &Report) -> Table {

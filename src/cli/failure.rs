@@ -53,6 +53,11 @@ impl Failure {
         Failure { diagnostics, source: None, message: None, exit: exit.unwrap_or(Exit::Input) }
     }
 
+    /// Whether a diagnostic of this code is among those found.
+    pub fn has(&self, code: Code) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.code == code)
+    }
+
     /// The command line asks for what cannot be had together.
     pub fn usage(message: impl Into<String>) -> Self {
         let exit = Exit::Usage;

@@ -11,13 +11,14 @@ use super::load::{self, Ready};
 use super::run;
 use super::size::ByteSize;
 use crate::compile::Compiled;
-use crate::diag::Source;
+use crate::diag::{Code, Source};
+use crate::import::Models;
 use crate::model::{Model, Training, file};
 use crate::plan::{self, Plan, Purpose, Schedule, plan};
 use crate::rewrite::Request;
 
 /// What programs read.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Report {
     name: String,
     variables: usize,
@@ -31,6 +32,11 @@ struct Report {
     memory: Vec<Memory>,
     /// How the model was learned; null for a circuit.
     training: Option<Training>,
+    /// Of a formula, how many models it has, beyond 64 bits as a text of digits; null with weights of
+    /// literals, for a formula too large to count exactly, and for what is no formula.
+    model_count: Option<serde_json::Value>,
+    /// ln of the number, or of the weight, of a formula's models; null if it has none.
+    log_model_weight: Option<f64>,
 }
 
 /// A learned tensor.
@@ -56,7 +62,14 @@ struct Memory {
 /// # Errors
 /// What is wrong with it.
 pub fn run(args: &Inspect) -> Result<Answer, Failure> {
-    let (name, source, compiled, training) = opened(args)?;
+    let opened = match opened(args) {
+        Err(failure) if failure.has(Code::E0804) => {
+            let report = unsatisfied();
+            return Ok(Answer::new(&report)?.table(text(&report)));
+        }
+        opened => opened?,
+    };
+    let Opened { name, source, compiled, training, models } = opened;
     let report = Report {
         name,
         variables: compiled.written.variables().len(),
@@ -68,23 +81,46 @@ pub fn run(args: &Inspect) -> Result<Answer, Failure> {
         tensors: tensors(&compiled),
         memory: memory(&compiled, args.batch.get()),
         training,
+        model_count: count(models.as_ref()),
+        log_model_weight: models.map(|models| models.log_weight),
     };
     let answer = Answer::new(&report)?.table(text(&report));
     Ok(answer.warnings(compiled.warnings.clone(), &source))
 }
 
-fn opened(args: &Inspect) -> Result<(String, Source, Arc<Compiled>, Option<Training>), Failure> {
+/// What is inspected.
+struct Opened {
+    name: String,
+    source: Source,
+    compiled: Arc<Compiled>,
+    training: Option<Training>,
+    models: Option<Models>,
+}
+
+/// The report on a formula that nothing satisfies: it has a number of models, and is no circuit.
+fn unsatisfied() -> Report {
+    Report { model_count: Some(0.into()), ..Report::default() }
+}
+
+/// A number as programs read it: beyond 64 bits, a text of its digits.
+fn count(models: Option<&Models>) -> Option<serde_json::Value> {
+    let digits = models?.count.as_ref()?.to_string();
+    Some(digits.parse::<u64>().map_or(digits.into(), serde_json::Value::from))
+}
+
+fn opened(args: &Inspect) -> Result<Opened, Failure> {
     let run = run::defaults();
     if load::is_circuit(&args.path) {
-        let Ready { source, spec, compiled, .. } = load::ready(&args.path, None, &run)?;
-        return Ok((spec.name, source, compiled, None));
+        let Ready { source, spec, compiled, models, .. } = load::ready(&args.path, None, &run)?;
+        return Ok(Opened { name: spec.name, source, compiled, training: None, models });
     }
     let stored = file::load(&args.path)?;
     let loaded = load::circuit(&stored.source)?;
     let ready = load::compiled(stored.source.clone(), loaded, Request::default(), &run)?;
     let name = ready.spec.name;
     let model = Model::from_file(&args.path, &stored, ready.compiled)?;
-    Ok((name, model.source, model.compiled, stored.training))
+    let Model { source, compiled, .. } = model;
+    Ok(Opened { name, source, compiled, training: stored.training, models: ready.models })
 }
 
 fn tensors(compiled: &Compiled) -> Vec<Tensor> {
@@ -124,6 +160,13 @@ fn text(report: &Report) -> String {
         .row([&"sectors", &thousands(report.sectors)])
         .row([&"weights", &thousands(report.weights)])
         .row([&"learnable parameters", &thousands(report.learnable_parameters)]);
+    if let Some(count) = &report.model_count {
+        let digits = count.as_str().map_or_else(|| count.to_string(), str::to_string);
+        sizes.push([&"models", &digits]);
+    }
+    if let Some(log) = report.log_model_weight {
+        sizes.push([&"ln of the models' weight", &format!("{log:.6}")]);
+    }
     if let Some(training) = &report.training {
         sizes.push([&"steps", &thousands(training.steps)]);
         sizes.push([&"selected step", &thousands(training.selected_step)]);

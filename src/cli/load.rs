@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use super::args::Run;
 use super::failure::Failure;
-use crate::circuit::{SourceMap, WeightSource};
+use crate::circuit::{Determinism, SourceMap, WeightSource};
 use crate::compile::{Compiled, Options, compile};
 use crate::data::{self, Dataset};
 use crate::diag::{Code, Diagnostic, Source};
+use crate::import::{self, Format, Models};
 use crate::model::{Model, Training, file};
 use crate::param::registry::Registry;
 use crate::rewrite::Request;
-use crate::spec::Spec;
+use crate::spec::{Spec, StructureSpec};
 use crate::structure::{self, Loaded};
 
 /// A circuit that is ready to be planned.
@@ -25,6 +26,8 @@ pub struct Ready {
     pub map: SourceMap,
     /// The circuit, compiled; an engine keeps a share of it.
     pub compiled: Arc<Compiled>,
+    /// Of a formula in another format, its models.
+    pub models: Option<Models>,
 }
 
 /// The text of a circuit.
@@ -32,16 +35,7 @@ pub struct Ready {
 /// # Errors
 /// E0001 if the file cannot be read, E0002 if it is not text.
 pub fn source(path: &Path) -> Result<Source, Failure> {
-    let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| {
-        Diagnostic::new(Code::E0001, format!("the file cannot be read: {error}")).in_file(&name)
-    })?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let message = format!("the file is not UTF-8 text: byte {} is out of place", at + 1);
-        Diagnostic::new(Code::E0002, message).in_file(&name)
-    })?;
-    Ok(Source { name, text })
+    Ok(import::open(path)?)
 }
 
 /// The circuit that a text describes, validated.
@@ -62,15 +56,28 @@ pub fn compiled(
     request: Request,
     run: &Run,
 ) -> Result<Ready, Failure> {
-    let Loaded { spec, circuit, map, warnings, .. } = loaded;
+    let Loaded { spec, circuit, map, models, warnings, .. } = loaded;
+    let properties = circuit.properties();
+    let declared_deterministic = properties.deterministic == Determinism::Declared;
+    // The algebra would flatten the products of a vtree, by whose splits a plan groups them.
+    let described = spec.structure.as_ref().map(|structure| &structure.value);
+    let is_foreign = Format::of(Path::new(&source.name)).is_some()
+        || matches!(described, Some(StructureSpec::Import(_)));
+    let is_diagram = is_foreign && properties.structured_decomposable;
     let made = structure::parameterizer(&spec, &Registry::new());
-    let options = Options { sectors: spec.sectors.value, no_rewrite: run.no_rewrite, request };
+    let options = Options {
+        sectors: spec.sectors.value,
+        no_rewrite: run.no_rewrite || is_diagram,
+        request,
+        declared_deterministic,
+    };
     let compiled = made.map_err(Into::into).and_then(|parameterizer| {
         compile(circuit.into_circuit(), &map, parameterizer.as_ref(), &options)
     });
     match compiled {
         Ok(compiled) => {
-            Ok(Ready { source, spec, map, compiled: Arc::new(Compiled { warnings, ..compiled }) })
+            let compiled = Arc::new(Compiled { warnings, ..compiled });
+            Ok(Ready { source, spec, map, compiled, models })
         }
         Err(faults) => Err(Failure::new(faults).with_source(&source)),
     }
@@ -99,7 +106,7 @@ pub fn ready(path: &Path, data: Option<&Path>, run: &Run) -> Result<Ready, Failu
 
 /// Whether a path names a circuit, and not a model.
 pub fn is_circuit(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "ron")
+    path.extension().is_some_and(|extension| extension == "ron") || Format::of(path).is_some()
 }
 
 /// A model, with how it was trained; or a circuit in which all parameters are given.

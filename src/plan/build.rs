@@ -9,6 +9,7 @@ use super::arena::{Tenant, allocate};
 use super::blocks::{groups, making};
 use super::emit::{Emitted, emit};
 use super::parts::{Component, components};
+use super::sparse::{self, Blocks};
 use super::{LANES, NOWHERE, Op, Part, Plan, Program, Purpose, Schedule, Value, cost};
 use crate::circuit::{ValidCircuit, WeightSource};
 use crate::ids::NodeId;
@@ -31,7 +32,8 @@ const TASKS: usize = 16;
 /// Plans a circuit. `parameters` says how its weights are made; weights that the circuit does not use
 /// any more are not made.
 pub fn plan(circuit: &ValidCircuit, parameters: &Parameters, options: &Options) -> Plan {
-    let components = components(circuit);
+    let blocks = sparse::find(circuit);
+    let components = if blocks.is_empty() { components(circuit) } else { Vec::new() };
     let mut imports = HashMap::new();
     for (part, component) in components.iter().enumerate() {
         for (output, &node) in component.outputs.iter().enumerate() {
@@ -40,6 +42,7 @@ pub fn plan(circuit: &ValidCircuit, parameters: &Parameters, options: &Options) 
     }
     let mut planner = Planner {
         circuit,
+        blocks: &blocks,
         options,
         programs: Vec::new(),
         number: HashMap::new(),
@@ -75,6 +78,7 @@ pub fn plan(circuit: &ValidCircuit, parameters: &Parameters, options: &Options) 
 
 struct Planner<'a> {
     circuit: &'a ValidCircuit,
+    blocks: &'a Blocks,
     options: &'a Options,
     programs: Vec<Program>,
     number: HashMap<Program, u32>,
@@ -89,7 +93,8 @@ impl Planner<'_> {
         nodes: &[NodeId],
         imports: &HashMap<NodeId, (u32, u32)>,
     ) {
-        let emitted = emit(self.circuit, outputs, nodes, imports, self.options.schedule);
+        let schedule = self.options.schedule;
+        let emitted = emit(self.circuit, self.blocks, outputs, nodes, imports, schedule);
         let Emitted { mut program, columns, mut coefficients } = emitted;
         place(&mut program, self.options.purpose);
         let first_coefficient = self.coefficients;
@@ -163,9 +168,30 @@ fn place(program: &mut Program, purpose: Purpose) {
             value.gradient = gradient_rows[id];
         }
     }
+    place_terms(program);
     program.scratch_rows = cost::scratch_rows(program);
     program.multiply_adds = cost::multiply_adds(program);
     program.chain = cost::chain(program);
+}
+
+/// Brings the terms of sparse sums from numbers of units, all values' units counted on, to lane rows.
+fn place_terms(program: &mut Program) {
+    let mut total = 0;
+    let first = |value: &Value| {
+        total += value.units;
+        total - value.units
+    };
+    let first: Vec<u32> = program.values.iter().map(first).collect();
+    let row = |unit: u32| {
+        let value = first.partition_point(|&first| first <= unit) - 1;
+        program.values[value].rows + (unit - first[value])
+    };
+    for term in &mut program.terms {
+        term.left = row(term.left);
+        if term.right != NOWHERE {
+            term.right = row(term.right);
+        }
+    }
 }
 
 /// Whether a value can have exponents other than zero.
@@ -206,14 +232,14 @@ impl Readers {
             let inputs = program.inputs(step);
             let several = inputs.len() > 1 && matches!(step.op, Op::Sum { .. });
             let aligns = several || matches!(step.op, Op::Mix { .. });
-            let logs = matches!(step.op, Op::AddLogs | Op::Exponentiate);
+            let stored = matches!(step.op, Op::AddLogs | Op::Exponentiate | Op::Sparse { .. });
             for input in inputs {
                 let value = input.value as usize;
                 if readers.first[value] == NOWHERE {
                     readers.first[value] = index as u32;
                 }
                 readers.last[value] = index as u32;
-                readers.simple[value] &= !aligns && !logs;
+                readers.simple[value] &= !aligns && !stored;
                 readers.aligned[value] |= aligns;
             }
         }

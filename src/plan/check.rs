@@ -133,7 +133,8 @@ fn table(program: &Program, step: &Step) -> Option<(u64, u64)> {
         | Op::Product
         | Op::Kronecker
         | Op::AddLogs
-        | Op::Exponentiate => return None,
+        | Op::Exponentiate
+        | Op::Sparse { .. } => return None,
     };
     Some((at.into(), len))
 }
@@ -173,6 +174,7 @@ fn check_value(plan: &Plan, program: &Program, index: usize, step: &Step) -> Res
     let read = inputs.map(|input| program.values[input.value as usize].units);
     let formed = match step.op {
         Op::Sum { .. } | Op::Mix { .. } => read.sum(),
+        Op::Sparse { .. } => 0,
         _ => read.max().unwrap_or(0),
     };
     if formed.max(value.units) > program.scratch_rows {
@@ -259,6 +261,7 @@ fn check_program(plan: &Plan, program: &Program) -> Result<(), Fault> {
         }
         check_value(plan, program, index, step).map_err(fail)?;
         check_step(plan, program, step).map_err(fail)?;
+        check_sparse(program, step).map_err(fail)?;
     }
     if program.outputs.iter().any(|&output| made.get(output as usize) != Some(&true)) {
         return Err((None, "an output that no step makes".into()));
@@ -300,6 +303,7 @@ fn check_step(plan: &Plan, program: &Program, step: &Step) -> Result<(), String>
         Op::ProductSum { .. } => {
             (2, inputs.len() == 2 && value(&inputs[0]).units == value(&inputs[1]).units)
         }
+        Op::Sparse { .. } => (inputs.len().max(1), true),
     };
     if inputs.len() != count {
         return Err(format!("{} takes {count} inputs, not {}", step.op.name(), inputs.len()));
@@ -324,6 +328,55 @@ fn check_step(plan: &Plan, program: &Program, step: &Step) -> Result<(), String>
         return Err(format!("{} of the wrong domain", step.op.name()));
     }
     Ok(())
+}
+
+/// Each list of a sparse sum is there, and each of its terms reads a weight of the part and a row of a
+/// factor on its own side; a side has one exponent, and nothing of it is learned.
+fn check_sparse(program: &Program, step: &Step) -> Result<(), String> {
+    let Op::Sparse { lists, left } = step.op else { return Ok(()) };
+    let output = &program.values[step.output as usize];
+    let inputs = program.inputs(step);
+    let end = u64::from(lists) + u64::from(output.units);
+    if left == 0 || left as usize > inputs.len() || end > program.lists.len() as u64 {
+        return Err("factors or lists that the program does not have".into());
+    }
+    let value = |input: &Input| &program.values[input.value as usize];
+    let side = |inputs: &[Input]| {
+        let mut rows = Vec::new();
+        for input in inputs {
+            let value = value(input);
+            if value.is_inline() || value.learns || (value.exponent != NOWHERE && inputs.len() > 1)
+            {
+                return Err(format!("v{} is no factor of a sparse sum", input.value));
+            }
+            rows.push((value.rows, value.rows.saturating_add(value.units)));
+        }
+        rows.sort_unstable();
+        Ok(rows)
+    };
+    let (lefts, rights) = inputs.split_at(left as usize);
+    let (lefts, rights) = (side(lefts)?, side(rights)?);
+    let holds = |side: &[(u32, u32)], row: u32| {
+        let after = side.partition_point(|&(first, _)| first <= row);
+        after > 0 && row < side[after - 1].1
+    };
+    for &(first, end) in program.lists(step) {
+        let Some(terms) = program.terms.get(first as usize..end as usize) else {
+            return Err("terms that the program does not have".into());
+        };
+        for term in terms {
+            if !holds(&lefts, term.left) || (term.right != NOWHERE && !holds(&rights, term.right)) {
+                return Err("a term of no factor".into());
+            }
+            if term.weight != NOWHERE && term.weight >= program.coefficients {
+                return Err("a term of no weight".into());
+            }
+        }
+    }
+    match output.learns {
+        true => Err("a sparse sum that learns".into()),
+        false => Ok(()),
+    }
 }
 
 /// Walks the steps forward and, in a plan that trains, back, and keeps what each place holds.

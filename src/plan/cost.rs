@@ -37,6 +37,9 @@ pub(super) fn multiply_adds(program: &Program) -> u64 {
             Op::Product | Op::Kronecker | Op::AddLogs | Op::Exponentiate => own,
             Op::Sum { .. } => own * widths.sum::<u64>(),
             Op::Mix { .. } => own * inputs.len() as u64,
+            Op::Sparse { .. } => {
+                program.lists(step).iter().map(|&(first, end)| u64::from(end - first)).sum()
+            }
             Op::ProductSum { .. } => {
                 let width = u64::from(program.values[inputs[0].value as usize].units);
                 own * width + width

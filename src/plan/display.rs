@@ -112,6 +112,10 @@ fn write_step(
         Op::Sum { weights } | Op::Mix { weights } | Op::ProductSum { weights } => {
             write!(f, " w{weights}")?;
         }
+        Op::Sparse { .. } => {
+            let terms = program.lists(step).iter().map(|&(first, end)| end - first);
+            write!(f, " terms={}", terms.sum::<u32>())?;
+        }
         Op::One | Op::Product | Op::Kronecker | Op::AddLogs | Op::Exponentiate => {}
     }
     let inputs: Vec<String> =

@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 
+use super::sparse::{Block, Blocks};
 use super::{
-    Coefficients, Column, Domain, Input, NOWHERE, Op, Program, Schedule, Source, Step, Value,
+    Coefficients, Column, Domain, Input, NOWHERE, Op, Program, Schedule, Source, Step, Term, Value,
 };
 use crate::circuit::{self, ValidCircuit, WeightSource};
 use crate::ids::{DistId, NodeId, WeightsId};
@@ -31,6 +32,11 @@ enum Made {
 
 pub(super) struct Emitter<'a> {
     circuit: &'a ValidCircuit,
+    blocks: &'a Blocks,
+    /// The value of each block, once it is made.
+    block_values: Vec<u32>,
+    /// The number of the first unit of each value, all values' units counted on.
+    first_unit: Vec<u32>,
     imports: &'a HashMap<NodeId, (u32, u32)>,
     program: Program,
     made: HashMap<NodeId, Made>,
@@ -46,6 +52,7 @@ pub(super) struct Emitter<'a> {
 /// Emits the steps that make `outputs`. `imports` names the nodes that other parts make.
 pub(super) fn emit(
     circuit: &ValidCircuit,
+    blocks: &Blocks,
     outputs: &[NodeId],
     nodes: &[NodeId],
     imports: &HashMap<NodeId, (u32, u32)>,
@@ -53,6 +60,9 @@ pub(super) fn emit(
 ) -> Emitted {
     let mut emitter = Emitter {
         circuit,
+        blocks,
+        block_values: vec![NOWHERE; blocks.blocks.len()],
+        first_unit: Vec::new(),
         imports,
         program: Program::default(),
         made: HashMap::with_capacity(nodes.len()),
@@ -64,8 +74,9 @@ pub(super) fn emit(
         place_of: HashMap::new(),
     };
     match schedule {
-        Schedule::Deep => emitter.deep(outputs, nodes),
-        Schedule::Wide => emitter.wide(nodes),
+        // Blocks are wide by themselves.
+        Schedule::Wide if blocks.is_empty() => emitter.wide(nodes),
+        Schedule::Wide | Schedule::Deep => emitter.deep(outputs, nodes),
     }
     for &output in outputs {
         let value = emitter.linear_value(output);
@@ -84,11 +95,21 @@ impl Emitter<'_> {
             Visit(NodeId),
             Take(NodeId, NodeId),
             Finish(NodeId),
+            Block(u32),
         }
+        let mut entered = vec![false; self.blocks.blocks.len()];
         let mut visited = std::collections::HashSet::with_capacity(nodes.len());
         let mut tasks: Vec<Task> = outputs.iter().rev().map(|&node| Task::Visit(node)).collect();
         while let Some(task) = tasks.pop() {
             match task {
+                Task::Visit(node) if self.blocks.place(node).is_some() => {
+                    let index = self.blocks.place(node).map_or(0, |(block, _)| block);
+                    if !std::mem::replace(&mut entered[index as usize], true) {
+                        let Block { left, right, .. } = &self.blocks.blocks[index as usize];
+                        tasks.push(Task::Block(index));
+                        tasks.extend(right.iter().chain(left).rev().map(|&n| Task::Visit(n)));
+                    }
+                }
                 Task::Visit(node) => {
                     if !need.contains_key(&node) || !visited.insert(node) {
                         continue;
@@ -103,6 +124,7 @@ impl Emitter<'_> {
                 }
                 Task::Take(node, input) => self.take(node, input),
                 Task::Finish(node) => self.finish(node),
+                Task::Block(index) => self.block(index),
             }
         }
     }
@@ -218,6 +240,57 @@ impl Emitter<'_> {
         self.made.insert(node, Made::Value(value));
     }
 
+    /// Makes all units of a block.
+    fn block(&mut self, index: u32) {
+        let blocks = self.blocks;
+        let Block { units, left, right } = &blocks.blocks[index as usize];
+        let mut unit_of = HashMap::with_capacity(left.len() + right.len());
+        let mut inputs = Vec::new();
+        let mut side = |emitter: &mut Self, nodes: &[NodeId]| {
+            let begin = inputs.len();
+            for &node in nodes {
+                let (value, unit) = match blocks.place(node) {
+                    Some((block, unit)) => (emitter.block_values[block as usize], unit),
+                    None => (emitter.linear_value(node), 0),
+                };
+                unit_of.insert(node, emitter.first_unit[value as usize] + unit);
+                if !inputs[begin..].contains(&value) {
+                    inputs.push(value);
+                }
+            }
+            inputs.len() as u32
+        };
+        let lefts = side(self, left);
+        side(self, right);
+        let lists = self.program.lists.len() as u32;
+        for unit in units {
+            let first = self.program.terms.len() as u32;
+            for pair in unit {
+                let weight = pair.weight.map_or(NOWHERE, |(id, col)| self.weights(id) + col);
+                let (left, right) = (unit_of[&pair.left], unit_of[&pair.right]);
+                self.program.terms.push(Term { left, right, weight });
+            }
+            self.program.lists.push((first, self.program.terms.len() as u32));
+        }
+        let op = Op::Sparse { lists, left: lefts };
+        let value = self.step(op, units.len() as u32, Domain::Linear, &inputs);
+        self.block_values[index as usize] = value;
+    }
+
+    /// One unit of a block, as a value of its own.
+    fn select(&mut self, block: u32, unit: u32) -> u32 {
+        let value = self.block_values[block as usize];
+        if self.units(value) == 1 {
+            return value;
+        }
+        let lists = self.program.lists.len() as u32;
+        let first = self.program.terms.len() as u32;
+        let left = self.first_unit[value as usize] + unit;
+        self.program.terms.push(Term { left, right: NOWHERE, weight: NOWHERE });
+        self.program.lists.push((first, first + 1));
+        self.step(Op::Sparse { lists, left: 1 }, 1, Domain::Linear, &[value])
+    }
+
     /// Whether the only reader of a product is a sum over nothing else, in this part, and the
     /// product is one of mantissas.
     fn is_absorbed(&self, node: NodeId, a: u32, b: u32) -> bool {
@@ -250,7 +323,9 @@ impl Emitter<'_> {
             return product;
         }
         let units = self.circuit.units(node);
-        let value = if let Some(&(part, output)) = self.imports.get(&node) {
+        let value = if let Some((block, unit)) = self.blocks.place(node) {
+            self.select(block, unit)
+        } else if let Some(&(part, output)) = self.imports.get(&node) {
             self.step(Op::Import { part, output }, units, Domain::Linear, &[])
         } else {
             match self.circuit.op(node) {
@@ -361,6 +436,10 @@ impl Emitter<'_> {
         let inputs = (first, program.inputs.len() as u32);
         program.steps.push(Step { op, output, inputs });
         let (rows, exponent, gradient) = (NOWHERE, NOWHERE, NOWHERE);
+        self.first_unit.push(match (self.first_unit.last(), program.values.last()) {
+            (Some(first), Some(last)) => first + last.units,
+            _ => 0,
+        });
         program.values.push(Value { units, domain, step, rows, exponent, gradient, learns });
         output
     }

@@ -26,6 +26,7 @@ mod cost;
 mod display;
 mod emit;
 mod parts;
+mod sparse;
 
 use serde::{Deserialize, Serialize};
 
@@ -134,6 +135,25 @@ pub enum Op {
         /// Offset of the weights.
         weights: u32,
     },
+    /// Sums of weighted products of two units each, a list of [`Term`]s a unit, brought to [1, 2).
+    /// The first inputs are the left factors, the others the right; each side has one exponent.
+    Sparse {
+        /// Its first list among [`Program::lists`].
+        lists: u32,
+        /// How many of the inputs are left factors.
+        left: u32,
+    },
+}
+
+/// One term of a sparse sum: weight · left · right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Term {
+    /// Lane row of the left factor.
+    pub left: u32,
+    /// Lane row of the right factor; [`NOWHERE`] for one.
+    pub right: u32,
+    /// Offset of the weight; [`NOWHERE`] for one.
+    pub weight: u32,
 }
 
 impl Op {
@@ -153,6 +173,7 @@ impl Op {
             Op::Sum { .. } => "sum",
             Op::Mix { .. } => "mix",
             Op::ProductSum { .. } => "product+sum",
+            Op::Sparse { .. } => "sparse",
         }
     }
 }
@@ -219,6 +240,10 @@ pub struct Program {
     pub values: Vec<Value>,
     /// Inputs of all steps.
     pub inputs: Vec<Input>,
+    /// A list of terms for each unit of the sparse sums, as ranges of [`Program::terms`].
+    pub lists: Vec<(u32, u32)>,
+    /// The terms of the sparse sums.
+    pub terms: Vec<Term>,
     /// Lane rows of the arena of values.
     pub rows: u32,
     /// Rows of exponents.
@@ -242,6 +267,13 @@ impl Program {
     /// Units of the widest value.
     pub fn widest(&self) -> usize {
         self.values.iter().map(|value| value.units).max().unwrap_or(0) as usize
+    }
+
+    /// The lists of terms of a sparse sum; none of another step.
+    pub fn lists(&self, step: &Step) -> &[(u32, u32)] {
+        let Op::Sparse { lists, .. } = step.op else { return &[] };
+        let units = self.values[step.output as usize].units;
+        &self.lists[lists as usize..(lists + units) as usize]
     }
 
     /// The inputs of a step.

@@ -77,6 +77,19 @@ pub enum StructureSpec {
     Vtree(VtreeSpec),
     /// Written out node by node.
     Graph(Graph),
+    /// In a file of another format.
+    Import(Import),
+}
+
+/// A circuit in a file of another format. Paths are relative to the description.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Import {
+    /// The file.
+    pub file: Spanned<String>,
+    /// The vtree of a PSDD or an SDD; if it is not named, the one beside the file.
+    pub vtree: Option<Spanned<String>>,
+    /// The weights of a formula's literals; if they are not named, those beside the file.
+    pub weights: Option<Spanned<String>>,
 }
 
 /// A variable order as written: numbers of variables, in a list.

@@ -5,7 +5,7 @@ use super::leaves::leaves;
 use super::reader::{Reader, Variant, grouped};
 use super::structures;
 use super::tree::{Shape, Tree, options, parse};
-use super::{GroupOptions, LeavesSpec, ParameterizerSpec, Spanned, Spec, StructureSpec};
+use super::{GroupOptions, Import, LeavesSpec, ParameterizerSpec, Spanned, Spec, StructureSpec};
 use crate::diag::{Code, Diagnostic, Diagnostics, Source, Span};
 use crate::sector::SectorKind;
 use crate::variables::{VarKind, Variables};
@@ -164,6 +164,7 @@ fn structure(reader: &mut Reader, tree: &Tree<'_>) -> Option<StructureSpec> {
         "Hclt" => structures::hclt(reader, &variant).map(StructureSpec::Hclt),
         "Vtree" => structures::vtree(reader, &variant).map(StructureSpec::Vtree),
         "Graph" => graph(reader, &variant).map(StructureSpec::Graph),
+        "Import" => import(reader, &variant).map(StructureSpec::Import),
         name => {
             let message = format!("the structure `{name}` is not supported yet");
             let fault = Diagnostic::new(Code::E0117, message).at(tree.span);
@@ -171,6 +172,17 @@ fn structure(reader: &mut Reader, tree: &Tree<'_>) -> Option<StructureSpec> {
             None
         }
     }
+}
+
+fn import(reader: &mut Reader, variant: &Variant<'_, '_>) -> Option<Import> {
+    let fields = reader.fields_of(variant, &["file", "vtree", "weights"])?;
+    let file = reader.required(&fields, "file").and_then(|tree| reader.text(tree, "file"));
+    let mut optional = |name: &str| match fields.get(name) {
+        Some(tree) => reader.text(tree, name).map(Some),
+        None => Some(None),
+    };
+    let (vtree, weights) = (optional("vtree"), optional("weights"));
+    Some(Import { file: file?, vtree: vtree?, weights: weights? })
 }
 
 fn parameterizer(

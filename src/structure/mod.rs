@@ -8,6 +8,7 @@
 pub mod chow_liu;
 mod dist;
 mod einet;
+mod foreign;
 mod graph;
 mod grid;
 mod hclt;
@@ -23,11 +24,14 @@ mod vtree;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
 pub use self::parameterizer::parameterizer;
 use crate::circuit::{Circuit, SourceMap, ValidCircuit, smooth, validate, validate_in_doubt};
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic, Diagnostics, Source};
 use crate::ids::{IdVec, NodeId, VarId};
+use crate::import::{Format, Models};
 use crate::spec::{Spec, StructureSpec, read};
 use crate::variables::Variables;
 
@@ -67,6 +71,8 @@ pub struct Loaded {
     pub map: SourceMap,
     /// Sums that were made smooth, each with the variables that were multiplied in.
     pub smoothed: Vec<(NodeId, Vec<VarId>)>,
+    /// Of a formula in another format, its models.
+    pub models: Option<Models>,
     /// What is worth saying and no error.
     pub warnings: Diagnostics,
 }
@@ -81,6 +87,9 @@ pub fn resolve(
     source: &Source,
     data: impl FnOnce(&Variables) -> Result<Option<Dataset>, Diagnostic>,
 ) -> Result<Source, Diagnostic> {
+    if Format::of(Path::new(&source.name)).is_some() {
+        return Ok(source.clone());
+    }
     let (Some(spec), faults) = read(source) else { return Ok(source.clone()) };
     let Some(structure) = spec.structure.filter(|_| !faults.has_errors()) else {
         return Ok(source.clone());
@@ -111,12 +120,16 @@ pub fn lower(spec: &Spec, source: &Source) -> Result<(Circuit, SourceMap), Diagn
     }
 }
 
-/// Reads, builds and validates a description. With `make_smooth`, sums that are not smooth are made
+/// Reads, builds and validates a description, or a circuit in another format by the extension of the
+/// source's name. With `make_smooth`, sums that are not smooth are made
 /// so where that is possible.
 ///
 /// # Errors
 /// Every fault of every stage, in the order of the text.
 pub fn load(source: &Source, make_smooth: bool) -> Result<Loaded, Diagnostics> {
+    if let Some(format) = Format::of(Path::new(&source.name)) {
+        return foreign::load(source, format, make_smooth);
+    }
     let (spec, mut found) = read(source);
     let built = spec.as_ref().map(|spec| draft(spec, source));
     match (spec, built) {
@@ -126,9 +139,13 @@ pub fn load(source: &Source, make_smooth: bool) -> Result<Loaded, Diagnostics> {
                 false => (draft.circuit, Vec::new()),
             };
             let (circuit, warnings) = validate(circuit, &draft.map)?;
+            let circuit = match foreign::is_declared(&spec) {
+                true => circuit.declare_deterministic(),
+                false => circuit,
+            };
             found.extend(warnings);
             found.sort();
-            Ok(Loaded { spec, circuit, map: draft.map, smoothed, warnings: found })
+            Ok(Loaded { spec, circuit, map: draft.map, smoothed, models: None, warnings: found })
         }
         (_, Some(Ok(draft))) => {
             found.extend(all_faults(draft));
@@ -158,6 +175,7 @@ fn draft(spec: &Spec, source: &Source) -> Result<Draft, Diagnostics> {
         StructureSpec::Hclt(hclt) => hclt::build(spec, hclt, structure.span)?,
         StructureSpec::Vtree(vtree) => vtree::build(spec, vtree, structure.span, source)?,
         StructureSpec::Graph(graph) => graph::build(spec, graph, structure.span),
+        StructureSpec::Import(import) => foreign::build(spec, import, structure.span, source)?,
     };
     draft.map.source = Some(source.clone());
     draft.map.structure = Some(structure.span);

@@ -5,6 +5,7 @@ mod architecture;
 mod cli;
 mod diagnostics;
 mod exact;
+mod import;
 mod max_product;
 mod model_files;
 mod numbers;

@@ -58,7 +58,8 @@ pub(super) fn backward<S: Simd>(
                 let gradient = &back.arenas.gradients[span(value.gradient, value.units)];
                 exports.export(part, output, gradient);
             }
-            Op::One => {}
+            // Nothing of a sparse sum is learned.
+            Op::One | Op::Sparse { .. } => {}
         }
     }
 }

@@ -11,6 +11,7 @@ use super::kernels::{
 };
 use super::kronecker::pairs;
 use super::product_sum::{Binary, Exponents, Factor, is_small, lookup_binary, product_sum};
+use super::sparse;
 use super::tile::{Arenas, Scratch, exponent_span, span};
 use crate::leaf::counts::{is_count, ln_factorial};
 use crate::plan::{Column, INDICATORS, Input, LANES, NOWHERE, Op, Program, Step, Value};
@@ -92,6 +93,9 @@ pub(super) fn forward<S: Simd>(
         match step.op {
             Op::ProductSum { weights } if unit.certified && is_small(formed_units(unit, step)) => {
                 small_product_sum(simd, unit, step, weights, arenas, scratch);
+            }
+            Op::Sparse { left, .. } => {
+                sparse::forward(simd, unit, step, left as usize, arenas, scratch);
             }
             _ => other(simd, unit, step, value, imports, arenas, scratch),
         }
@@ -258,6 +262,8 @@ fn other<S: Simd>(
         Op::Product | Op::Kronecker | Op::ProductSum { .. } => {
             multiply(simd, unit, step, arenas, scratch, &mut exponents, &mut bound);
         }
+        // Done by itself.
+        Op::Sparse { .. } => return,
         Op::Sum { .. } | Op::Mix { .. } => {
             gather(simd, unit, step, arenas, scratch, &mut exponents, &mut bound);
         }

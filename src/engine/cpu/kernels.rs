@@ -266,7 +266,11 @@ fn run_align_rows<S: Simd>(
         factors[lane] = power(own[lane], common[lane]);
         // Of an input that is zero for what it lost, far above all others, nothing is known.
         let above = bounds[lane] > 0.0 && own[lane].saturating_sub(common[lane]) > 127;
-        bound[lane] += if above { f32::INFINITY } else { bounds[lane] * factors[lane] };
+        bound[lane] += match bounds[lane] > 0.0 && !above {
+            true => traced(bounds[lane] * factors[lane]),
+            false if above => f32::INFINITY,
+            false => 0.0,
+        };
     }
     for (out, row) in out.chunks_exact_mut(LANES).zip(rows.chunks_exact(LANES)) {
         for lane in 0..LANES {
@@ -283,6 +287,27 @@ pub(super) fn add_exponents(sum: &mut [i32; LANES], exponents: &[i32], value: &V
     if value.exponent != NOWHERE {
         let more = &exponents[exponent_span(value)];
         sum.iter_mut().zip(more).for_each(|(sum, &more)| *sum += more);
+    }
+}
+
+/// What is left of a bound that f32 cannot hold any more: too little to count beside a unit, and more
+/// than nothing where all units are zero for what they lost.
+const TRACE: f32 = f32::MIN_POSITIVE;
+
+/// A bound that is not zero: infinite where nothing is known, also of what such a bound is multiplied
+/// with; and never less than a trace.
+fn traced(bound: f32) -> f32 {
+    if bound.is_nan() { f32::INFINITY } else { bound.max(TRACE) }
+}
+
+/// What the units of a product may lack because the factors do: by their bounds and their tops, brought
+/// to the product's scale.
+pub(super) fn inherited(bounds: (f32, f32), tops: (f32, f32), scale: f32) -> f32 {
+    let ((a, b), (top_a, top_b)) = (bounds, tops);
+    let reaches = (a > 0.0 && (top_b > 0.0 || b > 0.0)) || (b > 0.0 && top_a > 0.0);
+    match reaches {
+        true => traced((a * top_b + b * top_a + a * b) * scale),
+        false => 0.0,
     }
 }
 
@@ -319,17 +344,18 @@ fn run_guarded_product<S: Simd>(
     for lane in 0..LANES {
         let of = |bounds: &[f32]| bounds.get(lane).copied().unwrap_or(0.0);
         let (bound_a, bound_b) = (of(bound_a), of(bound_b));
-        let inherited = bound_a * tops[1][lane] + bound_b * tops[0][lane] + bound_a * bound_b;
-        bound[lane] = inherited * scale[lane];
+        bound[lane] = inherited((bound_a, bound_b), (tops[0][lane], tops[1][lane]), scale[lane]);
     }
     let rows = a.chunks_exact(LANES).zip(b.chunks_exact(LANES));
     for (out, (a, b)) in out.chunks_exact_mut(LANES).zip(rows) {
         for lane in 0..LANES {
-            // A top below the normal numbers has lost digits: all of its lane is lost.
-            let floor = if scale[lane] >= SUBNORMAL { f32::INFINITY } else { LOSS };
+            // A top below the normal numbers has lost digits: all of its lane is lost, and that is
+            // anything up to the smallest normal number, which the scale makes two.
+            let whole = scale[lane] >= SUBNORMAL;
+            let (floor, most) = if whole { (f32::INFINITY, 2.0) } else { (LOSS, LOSS) };
             if out[lane] < floor && a[lane] > 0.0 && b[lane] > 0.0 {
                 out[lane] = 0.0;
-                bound[lane] += LOSS;
+                bound[lane] += most;
             }
         }
     }

@@ -9,7 +9,7 @@
 use super::forward::Unit;
 use super::tile::span;
 use crate::leaf::counts::{log_poisson, log_poisson_slope};
-use crate::plan::{Column, Op, Program, Step, Value};
+use crate::plan::{Column, NOWHERE, Op, Program, Step, Value};
 use crate::real::log_sum_exp;
 
 /// Where the units of each value begin.
@@ -115,6 +115,7 @@ impl LogRow<'_> {
                 }
             }
             Op::Exponentiate => out.copy_from_slice(input(0)),
+            Op::Sparse { .. } => self.sparse(step, below, out),
             Op::Sum { .. } | Op::ProductSum { .. } | Op::Mix { .. } => {
                 for (unit, out) in out.iter_mut().enumerate() {
                     *out = log_sum_exp(
@@ -122,6 +123,31 @@ impl LogRow<'_> {
                     );
                 }
             }
+        }
+    }
+
+    /// Sums of products of units, which the terms name by their lane rows.
+    fn sparse(&self, step: &Step, below: &[f64], out: &mut [f64]) {
+        let program = self.unit.program;
+        let inputs = program.inputs(step).iter();
+        let mut rows: Vec<(u32, usize)> = inputs
+            .map(|input| (program.values[input.value as usize].rows, self.range(input.value).start))
+            .collect();
+        rows.sort_unstable();
+        let log = |row: u32| {
+            let (first, start) = rows[rows.partition_point(|&(first, _)| first <= row) - 1];
+            below[start + (row - first) as usize]
+        };
+        for (&(first, end), out) in program.lists(step).iter().zip(out) {
+            let terms = program.terms[first as usize..end as usize].iter();
+            *out = log_sum_exp(terms.map(|term| {
+                let right = if term.right == NOWHERE { 0.0 } else { log(term.right) };
+                let weight = match term.weight {
+                    NOWHERE => 0.0,
+                    at => f64::from(self.unit.coefficients[at as usize]).ln(),
+                };
+                weight + log(term.left) + right
+            }));
         }
     }
 
@@ -189,7 +215,8 @@ impl LogRow<'_> {
                 Op::Poisson { column, table } => {
                     self.poisson_gradient(column, table, own, d_coefficients);
                 }
-                Op::One => {}
+                // Nothing of a sparse sum is learned.
+                Op::One | Op::Sparse { .. } => {}
                 Op::Import { part, output } => export(part, output, own),
                 Op::Product | Op::AddLogs | Op::Exponentiate => {
                     for input in inputs {

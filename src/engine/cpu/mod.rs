@@ -15,6 +15,7 @@ mod kronecker;
 mod logs;
 mod passes;
 mod product_sum;
+mod sparse;
 mod state;
 mod tile;
 mod weights;
