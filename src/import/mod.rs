@@ -2,11 +2,11 @@
 //!
 //! | extension | what | read by |
 //! |---|---|---|
-//! | `psdd` | probabilistic sentential decision diagrams, with a `.vtree` or without | [`psdd`] |
-//! | `sdd` | sentential decision diagrams, with a `.vtree` or without | [`sdd`] |
-//! | `nnf` | d-DNNFs of c2d and d4 | [`nnf`] |
-//! | `spn` | sum-product networks as text | [`spn`] |
-//! | `bin` | sum-product networks of SPFlow as SPNC stores them | [`spnc`] |
+//! | `psdd` | probabilistic sentential decision diagrams, with a `.vtree` or without | `import::psdd` |
+//! | `sdd` | sentential decision diagrams, with a `.vtree` or without | `import::sdd` |
+//! | `nnf` | d-DNNFs of c2d and d4 | `import::nnf` |
+//! | `spn` | sum-product networks as text | `import::spn` |
+//! | `bin` | sum-product networks of SPFlow as SPNC stores them | `import::spnc` |
 //!
 //! ```text
 //! text ─ a format ─▶ Nodes ─ build ─▶ Circuit, every number frozen

@@ -96,7 +96,7 @@ pub enum Op {
         /// Number of states.
         states: u32,
     },
-    /// Logarithms of the probabilities of counts: a table [units] of logarithms of rates.
+    /// Logarithms of the probabilities of counts: a table of one a unit, logarithms of rates.
     Poisson {
         /// Local column.
         column: u32,
