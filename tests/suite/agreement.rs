@@ -167,7 +167,7 @@ fn check_circuit(circuit: Circuit, seed: u64, seen: &mut Seen) {
     {
         let sectors = SECTORS[seed as usize / 3 % 2];
         let asked = !request.is_empty();
-        let options = Options { sectors, no_rewrite, request };
+        let options = Options { sectors, no_rewrite, request, ..Options::default() };
         let compiled =
             compile(circuit.clone(), &SourceMap::default(), parameterizer, &options).unwrap();
         let compiled = Arc::new(compiled);
