@@ -147,7 +147,7 @@ fn kind(reader: &mut Reader, tree: &Tree<'_>) -> Option<VarKind> {
     Some(if variant.name == "Binary" { VarKind::BINARY } else { VarKind::Real })
 }
 
-/// The structures of the language that [`structure`] reads, and after them those it does not yet.
+/// The structures of the language.
 const STRUCTURES: &[&str] =
     &["RatSpn", "Einet", "PoonDomingos", "QuadTree", "Hmm", "Hclt", "Vtree", "Graph", "Import"];
 
@@ -164,13 +164,7 @@ fn structure(reader: &mut Reader, tree: &Tree<'_>) -> Option<StructureSpec> {
         "Hclt" => structures::hclt(reader, &variant).map(StructureSpec::Hclt),
         "Vtree" => structures::vtree(reader, &variant).map(StructureSpec::Vtree),
         "Graph" => graph(reader, &variant).map(StructureSpec::Graph),
-        "Import" => import(reader, &variant).map(StructureSpec::Import),
-        name => {
-            let message = format!("the structure `{name}` is not supported yet");
-            let fault = Diagnostic::new(Code::E0117, message).at(tree.span);
-            reader.report(fault.help("give the file itself to `pcc` in place of a description"));
-            None
-        }
+        _ => import(reader, &variant).map(StructureSpec::Import),
     }
 }
 

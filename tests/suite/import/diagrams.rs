@@ -31,13 +31,19 @@ enum Node {
     Decision { vnode: usize, elements: Vec<(usize, usize, f64)> },
 }
 
+/// What a node is of: its vtree node, and the variables below that it fixes.
+type Kind = (usize, Vec<(usize, bool)>);
+
+/// A way to break a plan, given a program and a step of it.
+type Break = fn(&mut Plan, usize, usize);
+
 /// A random PSDD and its vtree.
 pub struct Random {
     rng: ChaCha8Rng,
     vtree: Vec<Vnode>,
     nodes: Vec<Node>,
     /// Nodes by what they are of, to be used again.
-    made: BTreeMap<(usize, Vec<(usize, bool)>), Vec<usize>>,
+    made: BTreeMap<Kind, Vec<usize>>,
     /// How small probabilities may be, as a logarithm.
     least: f64,
 }
@@ -295,7 +301,7 @@ fn a_plan_whose_sparse_sums_read_what_is_not_theirs_is_not_run() {
     let program = plan.head().program as usize;
     let step = plan.programs[program].steps.iter().rposition(|s| matches!(s.op, Op::Sparse { .. }));
     let step = step.unwrap();
-    let breaks: [(&str, fn(&mut Plan, usize, usize)); 8] = [
+    let breaks: [(&str, Break); 8] = [
         ("a left factor elsewhere", |plan, program, _| {
             let rows = plan.programs[program].rows;
             plan.programs[program].terms.last_mut().unwrap().left = rows;

@@ -93,7 +93,7 @@ impl Decided {
                         let literal = add(&mut lines, format!("L {literal}"));
                         add(&mut lines, format!("A 2 {literal} {below}"))
                     });
-                    let decided = if seed % 2 == 0 { var } else { 0 };
+                    let decided = if seed.is_multiple_of(2) { var } else { 0 };
                     add(&mut lines, format!("O {decided} 2 {} {}", branches[0], branches[1]))
                 }
             };

@@ -50,14 +50,16 @@ impl Random {
         }
         let sum = self.rng.random_bool(0.6);
         let node = match scope {
-            &[var] if sum => {
+            [var] if sum => {
+                let var = *var;
                 let states = Self::states(var);
                 let weights = self.distribution(states);
                 let leaves = (0..states).zip(weights);
                 let leaves = leaves.map(|(state, p)| (self.push(Node::Indicator(var, state)), p));
                 Node::Sum(leaves.collect())
             }
-            &[var] => {
+            [var] => {
+                let var = *var;
                 let p = self.distribution(Self::states(var));
                 Node::Categorical(var, p)
             }
