@@ -7,7 +7,8 @@
 use pulp::Simd;
 
 use super::kernels::{
-    LOSS, add_exponents, align_rows, guarded_product, indicators, matrix, power, product, raise,
+    LOSS, add_exponents, align_rows, guarded_product, indicators, matrix, mind_terms, power,
+    product, raise,
 };
 use super::kronecker::pairs;
 use super::product_sum::{Binary, Exponents, Factor, is_small, lookup_binary, product_sum};
@@ -269,6 +270,15 @@ fn other<S: Simd>(
         }
     }
     finish(simd, unit, step, value, arenas, scratch);
+    if let (false, Op::Sum { weights } | Op::Mix { weights } | Op::ProductSum { weights }) =
+        (unit.certified, step.op)
+    {
+        let width = formed_units(unit, step);
+        let rows = if matches!(step.op, Op::Mix { .. }) { width } else { units * width };
+        let positive = unit.table(weights, rows).iter().copied().filter(|&weight| weight > 0.0);
+        let least = positive.fold(f32::INFINITY, f32::min);
+        mind_terms(simd, &scratch.formed[..width * LANES], least, &mut bound);
+    }
     if value.exponent != NOWHERE {
         arenas.exponents[exponent_span(value)].copy_from_slice(&exponents);
         arenas.bounds[exponent_span(value)].copy_from_slice(&bound);

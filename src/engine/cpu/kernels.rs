@@ -311,6 +311,28 @@ pub(super) fn inherited(bounds: (f32, f32), tops: (f32, f32), scale: f32) -> f32
     }
 }
 
+kernel!(
+    /// Raises each lane's bound where a term of a sum over what is formed, [width][LANES], may be too
+    /// small for f32 to keep all of its digits. `least` is the least weight above zero.
+    mind_terms / TermsTask<'a>(formed: &'a [f32], least: f32, bound: &'a mut [f32; LANES])
+    run_mind_terms
+);
+
+#[inline(always)]
+fn run_mind_terms<S: Simd>(_: S, formed: &[f32], least: f32, bound: &mut [f32; LANES]) {
+    let mut smallest = [f32::INFINITY; LANES];
+    for row in formed.chunks_exact(LANES) {
+        for lane in 0..LANES {
+            let unit = if row[lane] > 0.0 { row[lane] } else { f32::INFINITY };
+            smallest[lane] = smallest[lane].min(unit);
+        }
+    }
+    let all = (formed.len() / LANES) as f32 * TRACE;
+    for lane in 0..LANES {
+        bound[lane] += if smallest[lane] * least < TRACE { all } else { 0.0 };
+    }
+}
+
 /// Values below this share of a lane's top are lost: set to zero, and the bound raised by it.
 pub(super) const LOSS: f32 = 1.0 / ((1u128 << 100) as f32);
 

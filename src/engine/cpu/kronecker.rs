@@ -5,7 +5,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::kernels::{LOSS, kernel, tops_of};
+use super::kernels::{LOSS, inherited, kernel, tops_of};
 use crate::plan::LANES;
 
 kernel!(
@@ -57,7 +57,7 @@ fn run_pairs<S: Simd>(
         let [a, b] = [of(bound_left) * down_left[lane], of(bound_right) * down_right[lane]];
         let top_a = tops_left[lane] * down_left[lane];
         let top_b = tops_right[lane] * down_right[lane];
-        bound[lane] = a * top_b + b * top_a + a * b;
+        bound[lane] = inherited((a, b), (top_a, top_b), 1.0);
     }
     let wide = left.len() / LANES;
     for (right, out) in right.chunks_exact(LANES).zip(out.chunks_exact_mut(wide * LANES)) {
