@@ -252,10 +252,11 @@ fn channels_of_a_place_are_one_region() {
 
 #[test]
 fn a_vtree_circuit_is_structured_by_its_vtree() {
-    let text = "vtree 7\nL 10 3\nL 11 1\nI 12 10 11\nL 20 4\nL 21 2\nI 22 20 21\nI 30 12 22";
+    // The fourth and the first variable, beside them the second, then the third.
+    let text = "vtree 7\nL 10 4\nL 11 1\nI 12 10 11\nL 20 2\nI 22 12 20\nL 21 3\nI 30 22 21";
     let circuit = circuit("Binary(4)", &format!("Vtree(text: {text:?}, units: 3)"));
     let vtree = circuit.vtree().map(|vtree| vtree.to_string()).unwrap_or_default();
-    let expected = "x0 x1 x2 x3\n  x0 x2\n    x0\n    x2\n  x1 x3\n    x1\n    x3\n";
+    let expected = "x0 x1 x2 x3\n  x0 x1 x3\n    x0 x3\n      x0\n      x3\n    x1\n  x2\n";
     assert_eq!(vtree, expected);
     assert_eq!(shapes(&circuit), [((1, 3), 1), ((3, 2), 4), ((3, 3), 2)]);
 }
