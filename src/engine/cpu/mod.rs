@@ -10,6 +10,7 @@
 mod backward;
 mod doubt;
 mod forward;
+mod host;
 mod kernels;
 mod logs;
 mod passes;
