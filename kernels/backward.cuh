@@ -43,7 +43,7 @@ __device__ __forceinline__ void product_back(Lane& lane, const Step& step, const
     if (weighted) {
         weigh_back<K>(lane.coefficients + step.table, step.out.units, width, d_out, d);
         if (K > 0) {
-#pragma unroll
+#pragma unroll (K > 0 ? K : 1)
             for (int i = 0; i < width; ++i) at(lane.formed, i) = p[i];
         }
     } else {
@@ -53,7 +53,7 @@ __device__ __forceinline__ void product_back(Lane& lane, const Step& step, const
     if (looks_up) {
         note_state(lane, in[0], lane.states);
         note_state(lane, in[1], lane.states + THREADS);
-#pragma unroll
+#pragma unroll (K > 0 ? K : 1)
         for (int i = 0; i < width; ++i) {
             if (in[0].gradient == TO_TABLE) at(lane.d_left, i) = d[i] * scaled.down * b[i];
             if (in[1].gradient == TO_TABLE) at(lane.d_right, i) = d[i] * scaled.down * a[i];
@@ -70,7 +70,7 @@ __device__ __forceinline__ void product_back(Lane& lane, const Step& step, const
         __syncthreads();
     }
     const bool to_a = in[0].gradient >= 0, to_b = in[1].gradient >= 0;
-#pragma unroll
+#pragma unroll (K > 0 ? K : 1)
     for (int i = 0; i < width; ++i) {
         const float scaled_d = d[i] * scaled.down;
         if (to_a) deliver(lane, in[0], i, scaled_d * b[i]);
@@ -112,12 +112,13 @@ __device__ __forceinline__ void kronecker_back(Lane& lane, const Step& step, con
     }
 }
 
+template <int OPS>
 __device__ __forceinline__ void sum_back(Lane& lane, const Step& step, const Operand* in) {
     const Gathered all = gather(lane, in, step.inputs);
     const float* weights = lane.coefficients + step.table;
     float* d_out = lane.gradients + step.out.gradient * THREADS;
     Units<0> d(lane.d_formed);
-    const bool mixes = OCCURS(MIX) && step.op == MIX;
+    const bool mixes = OCCURS(MIX) && (!OCCURS(SUM) || step.op == MIX);
     if (mixes) {
         mix_back(weights, step.out.units, step.inputs, d_out, d.rows);
     } else {
@@ -143,13 +144,14 @@ __device__ __forceinline__ void sum_back(Lane& lane, const Step& step, const Ope
 }
 
 // Through a leaf in the arena, to its table.
+template <int OPS>
 __device__ __forceinline__ void leaf_back(Lane& lane, const Step& step) {
     *lane.states = column_of(lane, step.column);
     __syncthreads();
     const float* d = of_block(lane.gradients + step.out.gradient * THREADS);
     const float* x = of_block(lane.states);
     float* out = lane.d_coefficients + step.table;
-    if (step.op == LOOKUP) {
+    if (OCCURS(LOOKUP) && (!OCCURS(GAUSSIAN) || step.op == LOOKUP)) {
         by_table(d, step.out.units, x, step.states, out);
     } else {
         by_densities(d, step.out.units, x, lane.coefficients + step.table, out);
@@ -184,6 +186,7 @@ __device__ __forceinline__ void export_gradient(
 
 // Runs all steps back. The gradients by the program's outputs are in their rows already; those by
 // coefficients are added to the block's. Ends with no barrier pending: what a thread wrote last is its own.
+template <int OPS>
 __device__ __forceinline__ void backward(const Buffers& buffers, Lane& lane, long long row) {
     for (int n = lane.count - 1; n >= 0; --n) {
         const Step& step = lane.steps[n];
@@ -195,19 +198,20 @@ __device__ __forceinline__ void backward(const Buffers& buffers, Lane& lane, lon
 #define CASE(K) case K: product_back<K>(lane, step, in); break;
                 EACH_WIDTH(CASE)
 #undef CASE
-                default: product_back<0>(lane, step, in);
+                default:
+                    if (ANY_WIDTH) product_back<0>(lane, step, in);
             }
         } else if (OCCURS(PRODUCT) && step.op == PRODUCT) {
             product_back<0>(lane, step, in);
         } else if (OCCURS(KRONECKER) && step.op == KRONECKER) {
             kronecker_back(lane, step, in);
         } else if ((OCCURS(SUM) && step.op == SUM) || (OCCURS(MIX) && step.op == MIX)) {
-            sum_back(lane, step, in);
-        } else if (step.op == LOOKUP || (OCCURS(GAUSSIAN) && step.op == GAUSSIAN)) {
-            leaf_back(lane, step);
+            sum_back<OPS>(lane, step, in);
+        } else if ((OCCURS(LOOKUP) && step.op == LOOKUP) || (OCCURS(GAUSSIAN) && step.op == GAUSSIAN)) {
+            leaf_back<OPS>(lane, step);
         } else if (OCCURS(IMPORT) && step.op == IMPORT) {
             export_gradient(buffers, lane, step, row);
-        } else if (step.op == ADD_LOGS || step.op == EXPONENTIATE) {
+        } else if ((OCCURS(ADD_LOGS) && step.op == ADD_LOGS) || (OCCURS(EXPONENTIATE) && step.op == EXPONENTIATE)) {
             elementwise_back(lane, step, in);
         }
     }

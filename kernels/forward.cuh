@@ -20,20 +20,22 @@ __device__ __forceinline__ void write(Lane& lane, const Operand& out, const floa
 }
 
 // A product that several steps read, elementwise or of all pairs.
+template <int OPS>
 __device__ __forceinline__ void product(Lane& lane, const Step& step, const Operand* in) {
     Units<0> a = units_of<0>(lane, in[0], lane.left), b = units_of<0>(lane, in[1], lane.right);
     Units<0> p(lane.formed);
-    const bool elementwise = !OCCURS(KRONECKER) || step.op == PRODUCT;
+    const bool elementwise = OCCURS(PRODUCT) && (!OCCURS(KRONECKER) || step.op == PRODUCT);
     const Scaled scaled = elementwise ? multiply<0>(lane, in, a, b, p) : pairs(lane, in, a, b, p);
     write(lane, step.out, lane.formed);
     finish(lane, step.out, scaled.exponent, scaled.bound);
 }
 
+template <int OPS>
 __device__ __forceinline__ void sum(Lane& lane, const Step& step, const Operand* in) {
     const Gathered all = gather(lane, in, step.inputs);
     const float* weights = lane.coefficients + step.table;
     float* out = lane.values + step.out.rows * THREADS;
-    if (step.op == SUM) {
+    if (OCCURS(SUM) && (!OCCURS(MIX) || step.op == SUM)) {
         // A single input is taken where it lies, and the output may lie there too.
         Units<0> x(lane.formed);
         if (step.inputs == 1) {
@@ -73,6 +75,7 @@ __device__ __forceinline__ void densities(Lane& lane, const Step& step, const Op
 }
 
 // Any step but the sum of a product.
+template <int OPS>
 __device__ __forceinline__ void other(
     const Buffers& buffers, Lane& lane, const Step& step, const Operand* in, long long row
 ) {
@@ -87,18 +90,19 @@ __device__ __forceinline__ void other(
         for (int i = 0; i < step.out.units; ++i) at(out, i) = 1.0f;
     } else if (OCCURS(IMPORT) && step.op == IMPORT) {
         import_output(buffers, lane, step, row);
-    } else if (step.op == PRODUCT || step.op == KRONECKER) {
-        product(lane, step, in);
+    } else if ((OCCURS(PRODUCT) && step.op == PRODUCT) || (OCCURS(KRONECKER) && step.op == KRONECKER)) {
+        product<OPS>(lane, step, in);
     } else if (OCCURS(ADD_LOGS) && step.op == ADD_LOGS) {
         add_logs(lane, step, in);
     } else if (OCCURS(EXPONENTIATE) && step.op == EXPONENTIATE) {
         densities(lane, step, in);
     } else if ((OCCURS(SUM) && step.op == SUM) || (OCCURS(MIX) && step.op == MIX)) {
-        sum(lane, step, in);
+        sum<OPS>(lane, step, in);
     }
 }
 
-// Runs all steps for row `row` of the batch.
+// Runs all steps for row `row` of the batch. OPS are those that occur.
+template <int OPS>
 __device__ __forceinline__ void forward(const Buffers& buffers, Lane& lane, long long row) {
     for (int n = 0; n < lane.count; ++n) {
         const Step& step = lane.steps[n];
@@ -109,10 +113,11 @@ __device__ __forceinline__ void forward(const Buffers& buffers, Lane& lane, long
 #define CASE(K) case K: product_sum<K>(lane, step, in); break;
                 EACH_WIDTH(CASE)
 #undef CASE
-                default: product_sum<0>(lane, step, in);
+                default:
+                    if (ANY_WIDTH) product_sum<0>(lane, step, in);
             }
         } else {
-            other(buffers, lane, step, in, row);
+            other<OPS>(buffers, lane, step, in, row);
         }
     }
 }

@@ -73,7 +73,7 @@ __device__ __forceinline__ void look_up(
     const int state = missing ? 0 : (int)x;
     const int pitch = pitch_of(states);
     const int count = out.count(units);
-#pragma unroll
+#pragma unroll (K > 0 ? K : 1)
     for (int j = 0; j < count; ++j) out[j] = missing ? 1.0f : table[j * pitch + state];
 }
 
@@ -87,7 +87,7 @@ __device__ __forceinline__ Units<K> units_of(const Lane& lane, const Operand& va
             lane, value.column, lane.coefficients + value.table, value.states, value.units, out
         );
     } else if (K > 0) {
-#pragma unroll
+#pragma unroll (K > 0 ? K : 1)
         for (int i = 0; i < K; ++i) out[i] = at(lane.values, value.rows + i);
     }
     return out;

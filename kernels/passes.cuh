@@ -112,18 +112,18 @@ __device__ __forceinline__ float root(
     return sure && mantissa > 0.0f && row < buffers.rows ? 1.0f / mantissa : 0.0f;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) forward_parts(const Buffers buffers) {
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) forward_parts(const Buffers buffers) {
     const long long tiles = tiles_of(buffers);
     for (long long item = blockIdx.x; item < buffers.parts_below * tiles; item += gridDim.x) {
         const int number = (int)(item / tiles);
         const long long row = item % tiles * THREADS + threadIdx.x;
         Lane lane = lane_of(buffers, number, item % tiles);
-        forward(buffers, lane, row);
+        forward<PART_OPS>(buffers, lane, row);
         hand(buffers, lane, buffers.parts[number], row);
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) head(const Buffers buffers) {
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) head(const Buffers buffers) {
     const int number = (int)buffers.parts_below;
     const Part& part = buffers.parts[number];
     for (long long shard = blockIdx.x; shard < buffers.shards; shard += gridDim.x) {
@@ -133,18 +133,18 @@ extern "C" __global__ void __launch_bounds__(THREADS) head(const Buffers buffers
             Lane lane = lane_of(buffers, number, tile);
             lane.d_coefficients = sums;
             const long long row = tile * THREADS + threadIdx.x;
-            forward(buffers, lane, row);
+            forward<HEAD_OPS>(buffers, lane, row);
             const Operand& out = lane.operands[part.first_output];
             const float seed = root(buffers, lane, out, row);
             if (buffers.train && out.gradient >= 0) {
                 at(lane.gradients, out.gradient) = seed;
-                backward(buffers, lane, row);
+                backward<HEAD_OPS>(buffers, lane, row);
             }
         }
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) backward_parts(const Buffers buffers) {
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) backward_parts(const Buffers buffers) {
     const long long items = buffers.parts_below * buffers.shards;
     for (long long item = blockIdx.x; item < items; item += gridDim.x) {
         const int number = (int)(item / buffers.shards);
@@ -156,14 +156,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) backward_parts(const Buffe
             Lane lane = lane_of(buffers, number, tile);
             lane.d_coefficients = sums;
             const long long row = tile * THREADS + threadIdx.x;
-            forward(buffers, lane, row);
+            forward<PART_OPS>(buffers, lane, row);
             take_back(buffers, lane, part, row);
-            backward(buffers, lane, row);
+            backward<PART_OPS>(buffers, lane, row);
         }
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) sum_shards(const Buffers buffers) {
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) sum_shards(const Buffers buffers) {
     const long long stride = (long long)gridDim.x * THREADS;
     const long long count = buffers.all_coefficients;
     for (long long i = (long long)blockIdx.x * THREADS + threadIdx.x; i < count; i += stride) {

@@ -19,7 +19,7 @@ __device__ __forceinline__ Scaled multiply(
 ) {
     const int width = p.count(in[0].units);
     float top = 0.0f;
-#pragma unroll
+#pragma unroll (K > 0 ? K : 1)
     for (int i = 0; i < width; ++i) {
         p[i] = a[i] * b[i];
         top = fmaxf(top, p[i]);
@@ -27,14 +27,14 @@ __device__ __forceinline__ Scaled multiply(
     Scaled scaled = {normaliser(top), exponent_bits(top), 0.0f};
     scaled.exponent += exponent_of(lane, in[0]) + exponent_of(lane, in[1]);
     if (!lane.guarded) {
-#pragma unroll
+#pragma unroll (K > 0 ? K : 1)
         for (int i = 0; i < width; ++i) p[i] *= scaled.down;
         return scaled;
     }
     float top_a = 0.0f, top_b = 0.0f;
     const bool flat = scaled.down >= SUBNORMAL;  // The top has lost digits: all of the lane is lost.
     float lost = 0.0f;
-#pragma unroll
+#pragma unroll (K > 0 ? K : 1)
     for (int i = 0; i < width; ++i) {
         top_a = fmaxf(top_a, a[i]);
         top_b = fmaxf(top_b, b[i]);

@@ -5,9 +5,12 @@
 // specialised are the constants that the emitter writes before this file:
 //
 //   THREADS          threads of a block, a multiple of 32; each owns one row of the batch, its *lane*
+//   BLOCKS           blocks that registers suffice for on a multiprocessor
 //   ARENA_IN_SHARED  1 if a block's arena lies in shared memory, 0 if in `workspace`
-//   OPS              a bit for each operation that occurs, bit i for the i-th of `Op`
-//   EACH_WIDTH(CASE) CASE(K) for each number of factors K that products form in registers
+//   PART_OPS         a bit for each operation that occurs in a part below the head, bit i for the i-th of `Op`
+//   HEAD_OPS         the same of the head
+//   EACH_WIDTH(CASE) CASE(K) for each number of units K that products form in registers
+//   ANY_WIDTH        1 if sums of products of other widths occur
 //
 // Tables of coefficients are [rows][pitch], where pitch is the number of columns rounded up to a multiple
 // of four: a row begins at sixteen bytes, and four weights cost one load.
@@ -31,8 +34,8 @@ enum Op {
     PRODUCT_SUM
 };
 
-// Whether an operation occurs; the code of one that does not is never generated.
-#define OCCURS(op) (((OPS) >> (op)) & 1)
+// Whether an operation is among those of the template parameter OPS; the code of others is not generated.
+#define OCCURS(op) ((OPS >> (op)) & 1)
 
 // A value as a step reads or writes it.
 struct Operand {

@@ -1,12 +1,18 @@
 //! The CUDA engine without a device: its kernels run on the processor, against the oracle.
 
 use std::io::Write;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use pcc::circuit::SourceMap;
 use pcc::compile::{Compiled, Options, compile};
 use pcc::data::Dataset;
-use pcc::engine::cuda::{DeviceExecutable, Specialisation};
+use pcc::diag::Code;
+use pcc::engine::cuda::compile as compile_cuda;
+use pcc::engine::cuda::{
+    Architecture, DeviceExecutable, Form, Kernel, Manifest, Specialisation, Tables, compiler,
+    source,
+};
 use pcc::engine::{Executable, Tally};
 use pcc::plan::{self, Plan, Purpose, Schedule, plan};
 use pcc::sector::SectorKind;
@@ -14,6 +20,7 @@ use pcc::sector::SectorKind;
 use crate::agreement::{assert_agree, by_reference, rows_of};
 use crate::support::case::{parameterizers, spread};
 use crate::support::cpu_device::{self, Order};
+use crate::support::describe::{collected, compiled as compiled_text, rat_spn};
 use crate::support::random_circuits::{Kinds, circuit};
 
 /// Says on the terminal, past the harness that hides what passing tests print, that a test did not run.
@@ -24,7 +31,8 @@ pub fn skipped(test: &str, why: &str) {
 /// The kernels of all operations and of some widths, in blocks of one or two warps.
 fn specialisation(threads: u32, shared: bool) -> Specialisation {
     // Width 4 is left to the kernels for any width.
-    Specialisation { threads, shared, ops: 0x7ff, widths: [1, 2, 3, 5].into() }
+    let (part_ops, head_ops, widths) = (0x7ff, 0x7ff, [1, 2, 3, 5].into());
+    Specialisation { threads, shared, part_ops, head_ops, widths, any_width: true }
 }
 
 fn planned(compiled: &Compiled, purpose: Purpose, schedule: Schedule, batch: u32) -> Plan {
@@ -102,4 +110,177 @@ fn the_kernels_agree_with_the_oracle_on_random_circuits_in_any_order_of_threads(
         }
     }
     assert!(tally.in_logs > 0, "no row went through the log domain");
+}
+
+/// Whether log p and gradients of some circuits agree with the oracle; `false`, too, where the kernels stop.
+fn agree(kernels: &cpu_device::Compiled, orders: &[Order], seeds: std::ops::Range<u64>) -> bool {
+    seeds.clone().all(|seed| {
+        let (compiled, flat, data) = case(seed);
+        let double: Vec<f64> = flat.iter().map(|&value| value.into()).collect();
+        let expected = by_reference(&compiled, &double, &data);
+        let agrees = |&order: &Order| {
+            let answer = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                let (log_p, gradient, _) =
+                    by_kernels(kernels, order, &compiled, &flat, &data, Schedule::Deep);
+                assert_agree("", &compiled, &expected, (&log_p, &gradient));
+            }));
+            answer.is_ok()
+        };
+        orders.iter().all(agrees)
+    })
+}
+
+/// A way to break a kernel: its name, what is written, and what would be instead.
+type Break = (&'static str, &'static str, &'static str);
+
+const BREAKS: [Break; 8] = [
+    ("a wrong pitch", "table[j * pitch + state]", "table[j * (pitch - 1) + state]"),
+    ("a read past the end", "first + i < width) sums", "true) sums"),
+    (
+        "no rescaling",
+        "p[i] *= scaled.down;\n        return scaled;",
+        "p[i] *= 1.0f;\n        return scaled;",
+    ),
+    (
+        "no barrier before the block sums",
+        "__syncthreads();\n        if (weighted)",
+        "if (weighted)",
+    ),
+    (
+        "no barrier after the block has summed",
+        "__syncthreads();\n    }\n    const bool to_a",
+        "}\n    const bool to_a",
+    ),
+    (
+        "a barrier that not all threads reach",
+        "if (lane < 8 && i < width) out",
+        "if (lane < 8) __syncthreads();\n            if (lane < 8 && i < width) out",
+    ),
+    ("no bound of what is lost", "inherited * scaled.down + lost", "0.0f"),
+    ("gradients written over", "input.first ? d : gradient + d", "d"),
+];
+
+#[test]
+fn each_way_to_break_a_kernel_is_noticed() {
+    let specialisation = specialisation(64, true);
+    let whole = source(&specialisation);
+    let orders = [Order::Ascending, Order::Descending];
+    let seeds = 0..25;
+    let Some(kernels) = cpu_device::Compiled::new(specialisation.clone()) else {
+        return skipped("breaking kernels on purpose", "there is no C++ compiler");
+    };
+    assert!(agree(&kernels, &orders, seeds.clone()), "before anything is broken");
+    let unnoticed = BREAKS.iter().filter(|(_, written, instead)| {
+        let broken = whole.replace(written, instead);
+        broken == whole || {
+            let kernels = cpu_device::Compiled::of_text(&broken, specialisation.clone());
+            agree(&kernels, &orders, seeds.clone())
+        }
+    });
+    let unnoticed: Vec<&str> = unnoticed.map(|(name, ..)| *name).collect();
+    assert!(unnoticed.is_empty(), "{unnoticed:?}");
+}
+
+/// Each specialisation that the plans of some circuits need, with the name of one of these.
+fn specialisations() -> Vec<(String, Specialisation)> {
+    let mut found: Vec<(String, Specialisation)> = Vec::new();
+    let mut see = |name: String, compiled: &Compiled| {
+        for purpose in [Purpose::Evaluate, Purpose::Train] {
+            for schedule in [Schedule::Wide, Schedule::Deep] {
+                let made = Specialisation::of(&planned(compiled, purpose, schedule, 500));
+                if found.iter().all(|(_, other)| *other != made) {
+                    found.push((format!("{name}, {purpose:?}, {schedule:?}"), made));
+                }
+            }
+        }
+    };
+    for seed in 0..10 {
+        see(format!("seed {seed}"), &case(seed).0);
+    }
+    for units in [5, 16, 20, 32, 64] {
+        let text = rat_spn(100, units, 2, "leaves: Indicators, parameterizer: Direct");
+        see(format!("a RAT-SPN of {units} units"), &compiled_text(&text));
+    }
+    found
+}
+
+/// What ptxas says of one kernel: `N bytes stack frame, N bytes spill stores, N bytes spill loads`.
+fn spills(log: &str) -> Vec<&str> {
+    let lines = log.lines().filter(|line| line.contains("bytes spill stores"));
+    lines.filter(|line| !line.contains(" 0 bytes spill stores, 0 bytes spill loads")).collect()
+}
+
+#[test]
+fn every_kernel_compiles_for_both_generations_of_devices_without_spills() {
+    if compiler().is_none() {
+        return skipped("compiling kernels by NVRTC", "NVRTC cannot be loaded");
+    }
+    for (name, specialisation) in specialisations() {
+        let source = source(&specialisation);
+        for architecture in [Architecture(80), Architecture(90)] {
+            let module = compile_cuda(&source, architecture, Form::Cubin);
+            let log = module.unwrap_or_else(|fault| panic!("{name}: {fault:?}")).log;
+            let kernels = log.matches("bytes spill stores").count();
+            assert_eq!(kernels, Kernel::ALL.len(), "{name}, {architecture}: {log}");
+            assert_eq!(spills(&log), [""; 0], "{name}, {architecture}: {log}");
+        }
+    }
+}
+
+#[test]
+fn source_that_is_not_cuda_is_refused_with_the_compilers_words() {
+    if compiler().is_none() {
+        return skipped("NVRTC's refusals", "NVRTC cannot be loaded");
+    }
+    let fault = compile_cuda("nonsense;", Architecture(90), Form::Cubin).unwrap_err();
+    assert_eq!(fault.code, Code::E0701);
+    assert!(format!("{fault:?}").contains("nonsense"), "{fault:?}");
+}
+
+#[test]
+fn the_kernels_buffers_have_the_manifests_fields_in_its_order() {
+    let compiled = compiled_text(&rat_spn(4, 2, 1, "leaves: Indicators"));
+    let plan = planned(&compiled, Purpose::Train, Schedule::Wide, 64);
+    let manifest = serde_json::to_value(manifest(&compiled, &plan)).unwrap();
+    let named: Vec<&str> = manifest["buffers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|b| b["name"].as_str().unwrap())
+        .collect();
+    let header = include_str!("../../kernels/program.cuh");
+    let fields = header.split_once("struct Buffers {").unwrap().1.split_once('}').unwrap().0;
+    let fields =
+        fields.lines().filter_map(|line| line.split("//").next()?.trim().strip_suffix(';'));
+    let fields: Vec<&str> = fields.map(|field| field.rsplit([' ', '*']).next().unwrap()).collect();
+    assert_eq!(named, fields);
+}
+
+fn manifest(compiled: &Compiled, plan: &Plan) -> Manifest {
+    let specialisation = Specialisation::of(plan);
+    let tables = Tables::new(plan);
+    Manifest::new(plan, &compiled.parameters, &specialisation, &tables, Architecture(90))
+}
+
+#[test]
+fn constants_and_manifests_are_those_on_record() {
+    let circuits = [
+        ("rat-spn", rat_spn(8, 3, 2, "leaves: Indicators, parameterizer: Direct")),
+        ("hyperspn", collected("nltcs-hyperspn.ron")),
+    ];
+    insta::with_settings!({ snapshot_path => "../snapshots/cuda", prepend_module_to_snapshot => false }, {
+        for (name, text) in circuits {
+            let compiled = compiled_text(&text);
+            for purpose in [Purpose::Evaluate, Purpose::Train] {
+                let plan = planned(&compiled, purpose, Schedule::Wide, 500);
+                let constants = Specialisation::of(&plan).constants();
+                let mut manifest = serde_json::to_value(manifest(&compiled, &plan)).unwrap();
+                // One of many.
+                manifest["coefficients"].as_array_mut().unwrap().truncate(3);
+                let manifest = serde_json::to_string_pretty(&manifest).unwrap();
+                let snapshot = format!("{name}-{purpose:?}").to_lowercase();
+                insta::assert_snapshot!(snapshot, format!("{constants}\n{manifest}"));
+            }
+        }
+    });
 }

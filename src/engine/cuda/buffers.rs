@@ -2,6 +2,7 @@
 //!
 //! The fields are those of `Buffers` in `kernels/program.cuh`, in its order; a test compares the two.
 
+use super::device::{Kernel, Launch};
 use super::emit::Specialisation;
 use super::tables::Tables;
 use crate::plan::{LANES, Plan, Purpose};
@@ -14,6 +15,9 @@ pub(super) enum Content {
     /// A number.
     Number(u64),
 }
+
+/// Fields of `Buffers`.
+pub(super) const FIELDS: usize = 24;
 
 /// A field of `Buffers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +55,19 @@ impl Sizes {
 }
 
 /// The fields of a plan's `Buffers`, for a full batch.
-pub(super) fn fields(plan: &Plan, specialisation: &Specialisation, tables: &Tables) -> Vec<Field> {
+pub(super) fn fields(
+    plan: &Plan,
+    specialisation: &Specialisation,
+    tables: &Tables,
+) -> [Field; FIELDS] {
     let Sizes { pitch, shards, blocks } = Sizes::of(plan, specialisation);
     let train = plan.purpose == Purpose::Train;
     let arena = tables.arena * specialisation.threads as usize;
+    let table = |place: usize| {
+        let (name, words) = tables.words()[place];
+        let bytes = size_of_val(words);
+        Field { name, content: Content::Buffer { bytes, constant: true } }
+    };
     let input = |name, words: usize| Field {
         name,
         content: Content::Buffer { bytes: words * WORD, constant: true },
@@ -65,11 +78,11 @@ pub(super) fn fields(plan: &Plan, specialisation: &Specialisation, tables: &Tabl
     };
     let number = |name, number: usize| Field { name, content: Content::Number(number as u64) };
     let back = usize::from(train);
-    vec![
-        input("steps", tables.steps.len()),
-        input("operands", tables.operands.len()),
-        input("columns", tables.columns.len()),
-        input("parts", tables.parts.len()),
+    [
+        table(0),
+        table(1),
+        table(2),
+        table(3),
         input("coefficients", tables.coefficients),
         input("certified", plan.parts.len()),
         input("data", pitch * plan.variables as usize),
@@ -91,6 +104,30 @@ pub(super) fn fields(plan: &Plan, specialisation: &Specialisation, tables: &Tabl
         number("all_coefficients", tables.coefficients),
         number("train", back),
     ]
+}
+
+/// The launch of a kernel over a pass of `rows` rows; `None` if it has nothing to do.
+pub(super) fn launch(
+    kernel: Kernel,
+    rows: usize,
+    plan: &Plan,
+    specialisation: &Specialisation,
+    tables: &Tables,
+) -> Option<Launch> {
+    let sizes = Sizes::of(plan, specialisation);
+    let threads = specialisation.threads as usize;
+    let parts = plan.below_head().len();
+    let items = match kernel {
+        Kernel::ForwardParts => parts * rows.div_ceil(threads),
+        Kernel::Head => sizes.shards,
+        Kernel::BackwardParts => parts * sizes.shards,
+        Kernel::SumShards => tables.coefficients.div_ceil(threads),
+    };
+    let arena = kernel != Kernel::SumShards;
+    let shared_bytes = if arena { specialisation.shared_bytes(tables) as u32 } else { 0 };
+    let blocks = items.min(sizes.blocks) as u32;
+    let threads = specialisation.threads;
+    (blocks > 0).then_some(Launch { kernel, blocks, threads, shared_bytes })
 }
 
 /// Bytes of all buffers.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::tables::{self, OPS, Tables};
-use crate::plan::{Op, Plan};
+use crate::plan::{Op, Part, Plan};
 
 /// The files, in the order in which they build on each other.
 const FILES: [(&str, &str); 10] = [
@@ -38,11 +38,19 @@ pub struct Specialisation {
     pub threads: u32,
     /// Whether a block's arena lies in shared memory.
     pub shared: bool,
-    /// A bit for each operation that occurs.
-    pub ops: u32,
+    /// A bit for each operation that occurs in a part below the head.
+    pub part_ops: u32,
+    /// The same of the head.
+    pub head_ops: u32,
     /// The numbers of units of products that are kept in registers.
     pub widths: BTreeSet<u32>,
+    /// Whether there are sums of products of other widths.
+    pub any_width: bool,
 }
+
+/// Threads that the registers of a multiprocessor suffice for: 65,536 of them, 255 a thread. The compiler takes
+/// fewer where it can, and would spill where it was told of more threads.
+const RESIDENT: u32 = 256;
 
 impl Specialisation {
     /// What suits a plan: as many threads as leave the arena in shared memory, at least a warp; 128, and
@@ -51,32 +59,44 @@ impl Specialisation {
         let arena = tables::arena_rows(plan);
         let bytes = |threads: u32| arena * threads as usize * size_of::<f32>();
         let fitting = [128, 64, 32].into_iter().find(|&threads| bytes(threads) <= SHARED);
-        let mut ops = 0;
+        let (mut part_ops, mut head_ops, mut any_width) = (0, 0, false);
         let mut widths = BTreeSet::new();
-        for program in &plan.programs {
+        for (number, program) in plan.programs.iter().enumerate() {
+            let runs = |part: &Part| part.program as usize == number;
+            let ops = program.steps.iter().fold(0, |ops, step| ops | 1 << tables::code(step.op));
+            head_ops |= if runs(plan.head()) { ops } else { 0 };
+            part_ops |= if plan.below_head().iter().any(runs) { ops } else { 0 };
             for step in &program.steps {
-                ops |= 1 << tables::code(step.op);
                 if let (Op::ProductSum { .. }, [input, ..]) = (step.op, program.inputs(step)) {
                     let width = program.values[input.value as usize].units;
                     widths.extend((width <= WIDEST).then_some(width));
+                    any_width |= width > WIDEST;
                 }
             }
         }
         let threads = fitting.unwrap_or(128);
-        Specialisation { threads, shared: fitting.is_some(), ops, widths }
+        let shared = fitting.is_some();
+        Specialisation { threads, shared, part_ops, head_ops, widths, any_width }
     }
 
     /// The constants, as the preprocessor reads them.
     pub fn constants(&self) -> String {
         let mut text = String::new();
-        let names = OPS.iter().enumerate().filter(|(bit, _)| self.ops >> bit & 1 == 1);
-        let names: Vec<&str> = names.map(|(_, name)| *name).collect();
+        let names = |ops: u32| {
+            let names = OPS.iter().enumerate().filter(|(bit, _)| ops >> bit & 1 == 1);
+            names.map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
+        };
         let cases: Vec<String> = self.widths.iter().map(|k| format!("CASE({k})")).collect();
         // Writing to a string cannot fail.
         let _ = writeln!(text, "#define THREADS {}", self.threads);
+        let _ = writeln!(text, "#define BLOCKS {}", RESIDENT / self.threads);
         let _ = writeln!(text, "#define ARENA_IN_SHARED {}", i32::from(self.shared));
-        let _ = writeln!(text, "#define OPS {:#x}  // {}", self.ops, names.join(", "));
+        let _ =
+            writeln!(text, "#define PART_OPS {:#x}  // {}", self.part_ops, names(self.part_ops));
+        let _ =
+            writeln!(text, "#define HEAD_OPS {:#x}  // {}", self.head_ops, names(self.head_ops));
         let _ = writeln!(text, "#define EACH_WIDTH(CASE) {}", cases.join(" "));
+        let _ = writeln!(text, "#define ANY_WIDTH {}", i32::from(self.any_width));
         text
     }
 

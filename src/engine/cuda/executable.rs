@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 
-use super::buffers::{self, Content, Field, Sizes};
-use super::device::{Buffer, Device, Kernel, Launch};
+use super::buffers::{self, Content, FIELDS, Field};
+use super::device::{Buffer, Device, Kernel};
 use super::emit::Specialisation;
 use super::tables::Tables;
 use crate::compile::Compiled;
@@ -26,8 +26,7 @@ pub struct DeviceExecutable<D> {
     plan: Plan,
     specialisation: Specialisation,
     tables: Tables,
-    sizes: Sizes,
-    fields: Vec<Field>,
+    fields: [Field; FIELDS],
     /// The buffer of each field; `None` for numbers.
     buffers: Vec<Option<Buffer>>,
     /// What the kernels are given: addresses and numbers, by field.
@@ -65,7 +64,6 @@ impl<D: Device> DeviceExecutable<D> {
         };
         let mut executable = DeviceExecutable {
             host: CpuExecutable::new(compiled, host_plan, threads)?,
-            sizes: Sizes::of(&plan, &specialisation),
             device,
             plan,
             specialisation,
@@ -98,13 +96,9 @@ impl<D: Device> DeviceExecutable<D> {
                 Content::Buffer { .. } => buffer.map_or(0, |buffer| buffer.address),
             })
             .collect();
-        for (name, words) in [
-            ("steps", &self.tables.steps),
-            ("operands", &self.tables.operands),
-            ("columns", &self.tables.columns),
-            ("parts", &self.tables.parts),
-        ] {
-            if let Some(buffer) = self.buffer(name) {
+        for (name, words) in self.tables.words() {
+            let field = self.fields.iter().position(|field| field.name == name);
+            if let Some(buffer) = field.and_then(|field| self.buffers[field]) {
                 self.device.write(buffer, cast_slice(words))?;
             }
         }
@@ -158,21 +152,10 @@ impl<D: Device> DeviceExecutable<D> {
     fn launch(&mut self, rows: usize, train: bool) -> Result<(), Diagnostic> {
         self.set("rows", rows);
         self.set("train", usize::from(train));
-        let threads = self.specialisation.threads as usize;
-        let (tiles, parts) = (rows.div_ceil(threads), self.plan.below_head().len());
-        let shared = self.specialisation.shared_bytes(&self.tables);
         let kernels = if train { &Kernel::ALL[..] } else { &Kernel::ALL[..2] };
         for &kernel in kernels {
-            let (items, shared) = match kernel {
-                Kernel::ForwardParts => (parts * tiles, shared),
-                Kernel::Head => (self.sizes.shards, shared),
-                Kernel::BackwardParts => (parts * self.sizes.shards, shared),
-                Kernel::SumShards => (self.tables.coefficients.div_ceil(threads), 0),
-            };
-            let blocks = items.min(self.sizes.blocks) as u32;
-            if blocks > 0 {
-                let (threads, shared_bytes) = (threads as u32, shared as u32);
-                let launch = Launch { kernel, blocks, threads, shared_bytes };
+            let Self { plan, specialisation, tables, .. } = &*self;
+            if let Some(launch) = buffers::launch(kernel, rows, plan, specialisation, tables) {
                 self.device.launch(launch, &self.words)?;
             }
         }

@@ -4,8 +4,10 @@
 
 use std::collections::HashMap;
 
+use serde::Serialize;
+
 use crate::ids::Id;
-use crate::plan::{Column, Input, Op, Part, Plan, Program, Purpose, Step, Value};
+use crate::plan::{Column, Input, Op, Part, Plan, Program, Purpose, Source, Step, Value};
 
 /// The names of the operations in the kernels, by code.
 pub(super) const OPS: [&str; 11] = [
@@ -61,13 +63,13 @@ fn pitch(cols: usize) -> usize {
 /// What the kernels read of a plan.
 pub struct Tables {
     /// `Step`s of all programs, skipping inline values.
-    pub(super) steps: Vec<i32>,
+    steps: Vec<i32>,
     /// `Operand`s: of all steps, then the outputs of all programs.
-    pub(super) operands: Vec<i32>,
+    operands: Vec<i32>,
     /// `Column`s of all parts.
-    pub(super) columns: Vec<i32>,
+    columns: Vec<i32>,
     /// `Part`s, as 64-bit words.
-    pub(super) parts: Vec<i32>,
+    parts: Vec<i32>,
     /// Rows of the largest arena.
     pub(super) arena: usize,
     /// Units that all parts hand to the head.
@@ -78,6 +80,23 @@ pub struct Tables {
     pub(super) coefficients: usize,
     /// The tables of each part.
     layouts: Vec<Vec<Table>>,
+}
+
+/// A table of coefficients on the device, as a manifest lists it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlacedTable {
+    /// Which part; the head is last.
+    pub part: usize,
+    /// Whose coefficients these are.
+    pub source: Source,
+    /// Its first number among all coefficients.
+    pub at: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+    /// Numbers from one row to the next.
+    pub pitch: usize,
 }
 
 /// Where a program's steps and outputs begin, and the rows that it needs.
@@ -271,6 +290,36 @@ impl Tables {
             self.handed += units_of(program).sum::<usize>();
             self.outputs += program.outputs.len();
         }
+    }
+
+    /// The tables that never change, with the names of the buffers that hold them.
+    pub fn words(&self) -> [(&'static str, &[i32]); 4] {
+        [
+            ("steps", &self.steps),
+            ("operands", &self.operands),
+            ("columns", &self.columns),
+            ("parts", &self.parts),
+        ]
+    }
+
+    /// Where each table of coefficients lies.
+    pub(super) fn placed(&self, plan: &Plan) -> Vec<PlacedTable> {
+        let mut placed = Vec::new();
+        for (number, (part, layout)) in plan.parts.iter().zip(&self.layouts).enumerate() {
+            for table in layout {
+                let starts = |at: usize| at - part.first_coefficient == table.host;
+                let entry = part.coefficients.iter().find(|entry| starts(entry.at));
+                placed.extend(entry.map(|entry| PlacedTable {
+                    part: number,
+                    source: entry.source,
+                    at: table.device,
+                    rows: table.rows,
+                    cols: table.cols,
+                    pitch: pitch(table.cols),
+                }));
+            }
+        }
+        placed
     }
 
     /// Writes the coefficients of a part to their places among all on the device.
