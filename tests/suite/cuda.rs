@@ -156,7 +156,7 @@ const BREAKS: [Break; 8] = [
         "if (lane < 8 && i < width) out",
         "if (lane < 8) __syncthreads();\n            if (lane < 8 && i < width) out",
     ),
-    ("no bound of what is lost", "inherited * scaled.down + lost", "0.0f"),
+    ("no bound of what is lost", "inherited * scaled.down + lost", "0.0f * inherited"),
     ("gradients written over", "input.first ? d : gradient + d", "d"),
 ];
 
@@ -165,7 +165,7 @@ fn each_way_to_break_a_kernel_is_noticed() {
     let specialisation = specialisation(64, true);
     let whole = source(&specialisation);
     let orders = [Order::Ascending, Order::Descending];
-    let seeds = 0..25;
+    let seeds = 0..15;
     let Some(kernels) = cpu_device::Compiled::new(specialisation.clone()) else {
         return skipped("breaking kernels on purpose", "there is no C++ compiler");
     };
@@ -194,10 +194,10 @@ fn specialisations() -> Vec<(String, Specialisation)> {
             }
         }
     };
-    for seed in 0..10 {
+    for seed in 0..4 {
         see(format!("seed {seed}"), &case(seed).0);
     }
-    for units in [5, 16, 20, 32, 64] {
+    for units in [5, 20, 32, 64] {
         let text = rat_spn(100, units, 2, "leaves: Indicators, parameterizer: Direct");
         see(format!("a RAT-SPN of {units} units"), &compiled_text(&text));
     }

@@ -62,7 +62,7 @@ pub(super) fn fields(
 ) -> [Field; FIELDS] {
     let Sizes { pitch, shards, blocks } = Sizes::of(plan, specialisation);
     let train = plan.purpose == Purpose::Train;
-    let arena = tables.arena * specialisation.threads as usize;
+    let arena = tables.arenas.largest() * specialisation.threads as usize;
     let table = |place: usize| {
         let (name, words) = tables.words()[place];
         let bytes = size_of_val(words);
@@ -100,7 +100,7 @@ pub(super) fn fields(
         number("pitch", pitch),
         number("variables", plan.variables as usize),
         number("shards", shards),
-        number("arena", tables.arena),
+        number("arena", tables.arenas.largest()),
         number("all_coefficients", tables.coefficients),
         number("train", back),
     ]
@@ -123,8 +123,12 @@ pub(super) fn launch(
         Kernel::BackwardParts => parts * sizes.shards,
         Kernel::SumShards => tables.coefficients.div_ceil(threads),
     };
-    let arena = kernel != Kernel::SumShards;
-    let shared_bytes = if arena { specialisation.shared_bytes(tables) as u32 } else { 0 };
+    let arena = match kernel {
+        Kernel::ForwardParts | Kernel::BackwardParts => tables.arenas.parts,
+        Kernel::Head => tables.arenas.head,
+        Kernel::SumShards => 0,
+    };
+    let shared_bytes = if specialisation.shared { arena * threads * WORD } else { 0 } as u32;
     let blocks = items.min(sizes.blocks) as u32;
     let threads = specialisation.threads;
     (blocks > 0).then_some(Launch { kernel, blocks, threads, shared_bytes })

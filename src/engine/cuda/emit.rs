@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::tables::{self, OPS, Tables};
+use super::tables::{self, Arenas, OPS, Tables};
 use crate::plan::{Op, Part, Plan};
 
 /// The files, in the order in which they build on each other.
@@ -27,9 +27,10 @@ const FILES: [(&str, &str); 10] = [
 /// The widest product that is kept in registers: its factors and gradient take four times as many.
 pub const WIDEST: u32 = 32;
 
-/// Bytes of shared memory that a block's arena may take: two blocks fit on a multiprocessor of every
-/// device from compute capability 8.0 on that has 164 KiB or more.
-const SHARED: usize = 80 * 1024;
+/// Bytes of shared memory that the arena of a part, and of the head, may take. A multiprocessor of compute
+/// capability 8.0 has 164 KiB, later ones for computing more: two blocks of parts fit on one, and one of the
+/// head, which has few.
+const SHARED: Arenas = Arenas { parts: 80 << 10, head: 160 << 10 };
 
 /// What is constant in the kernels of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,9 +57,12 @@ impl Specialisation {
     /// What suits a plan: as many threads as leave the arena in shared memory, at least a warp; 128, and
     /// the arena in global memory, where even that does not fit.
     pub fn of(plan: &Plan) -> Self {
-        let arena = tables::arena_rows(plan);
-        let bytes = |threads: u32| arena * threads as usize * size_of::<f32>();
-        let fitting = [128, 64, 32].into_iter().find(|&threads| bytes(threads) <= SHARED);
+        let Arenas { parts, head } = Arenas::of(plan);
+        let fits = |&threads: &u32| {
+            let row = threads as usize * size_of::<f32>();
+            parts * row <= SHARED.parts && head * row <= SHARED.head
+        };
+        let fitting = [128, 64, 32].into_iter().find(fits);
         let (mut part_ops, mut head_ops, mut any_width) = (0, 0, false);
         let mut widths = BTreeSet::new();
         for (number, program) in plan.programs.iter().enumerate() {
@@ -100,9 +104,9 @@ impl Specialisation {
         text
     }
 
-    /// Bytes of shared memory that a block takes.
+    /// The most bytes of shared memory that a block takes.
     pub fn shared_bytes(&self, tables: &Tables) -> usize {
-        let bytes = tables.arena * self.threads as usize * size_of::<f32>();
+        let bytes = tables.arenas.largest() * self.threads as usize * size_of::<f32>();
         if self.shared { bytes } else { 0 }
     }
 }

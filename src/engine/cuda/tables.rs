@@ -70,8 +70,8 @@ pub struct Tables {
     columns: Vec<i32>,
     /// `Part`s, as 64-bit words.
     parts: Vec<i32>,
-    /// Rows of the largest arena.
-    pub(super) arena: usize,
+    /// Rows of the arenas.
+    pub(super) arenas: Arenas,
     /// Units that all parts hand to the head.
     pub(super) handed: usize,
     /// Outputs of all parts.
@@ -139,10 +139,27 @@ impl Needs {
     }
 }
 
-/// Rows of the largest arena that a plan needs.
-pub(super) fn arena_rows(plan: &Plan) -> usize {
-    let train = plan.purpose == Purpose::Train;
-    plan.programs.iter().map(|program| Needs::of(program, train).total).max().unwrap_or(0)
+/// Rows of the arenas that a plan needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Arenas {
+    /// Of any part below the head.
+    pub(super) parts: usize,
+    /// Of the head.
+    pub(super) head: usize,
+}
+
+impl Arenas {
+    pub(super) fn of(plan: &Plan) -> Self {
+        let train = plan.purpose == Purpose::Train;
+        let rows = |part: &Part| Needs::of(plan.program(part), train).total;
+        let parts = plan.below_head().iter().map(rows).max().unwrap_or(0);
+        Arenas { parts, head: rows(plan.head()) }
+    }
+
+    /// Of the larger.
+    pub(super) fn largest(self) -> usize {
+        self.parts.max(self.head)
+    }
 }
 
 /// Where the coefficients of an operation begin in its part, and its rows and columns.
@@ -174,7 +191,7 @@ impl Tables {
             operands: Vec::new(),
             columns: Vec::new(),
             parts: Vec::new(),
-            arena: arena_rows(plan),
+            arenas: Arenas::of(plan),
             handed: 0,
             outputs: 0,
             coefficients: 0,
