@@ -81,6 +81,45 @@ struct Part {
     long long count;         //   and how many they are.
 };
 
+// What a row of coefficients is, and so how it is made of parameters.
+enum RowKind {
+    WEIGHTS,      // The softmax of logits,
+    CATEGORICAL,  //   that of a leaf's,
+    BERNOULLI,    // 1 - σ(r) and σ(r),
+    NORMAL        // mean, 1/variance and -½ ln(2π variance), of the mean and r.
+};
+
+struct WeightRow {
+    int kind;
+    int len;
+    int parameters;  // Where its parameters begin; NOWHERE if logits are in its place already.
+    int spare;
+    long long at;     // Its place among all coefficients.
+    float low, high;  // NORMAL: bounds of the variance.
+};
+
+// A sector whose logits the network makes: the upper-left corner of the network's output.
+struct Sector {
+    int embedding;  // Where its embedding begins among the parameters.
+    int rows, cols;
+    int pitch;     // From one of its rows to the next,
+    long long at;  //   from its place among all coefficients.
+};
+
+// A layer of the network: weights [outputs][inputs], then biases.
+struct Layer {
+    int weights;  // Where they begin among the parameters.
+    int inputs, outputs;
+    int first;  // Row of its first input among the activations; its outputs follow its inputs.
+};
+
+// What is known of a part beside its learned rows.
+struct Certificate {
+    int first_row, rows;  // Its rows, among `weight_rows`.
+    int chain;            // The plan's; -1 if no bound follows.
+    float least;          // Of the weights that nothing learns.
+};
+
 // Where everything lies. All fields are eight bytes wide, so there is one layout. `pitch` is the number of
 // rows of a batch that there is room for, a multiple of THREADS and of LANES; `rows` of them are live.
 struct Buffers {
@@ -88,8 +127,8 @@ struct Buffers {
     const Operand* operands;
     const Column* columns;
     const Part* parts;         // The head is last.
-    const float* coefficients;  // Part by part.
-    const int* certified;       // By part: whether no product can lose a unit.
+    float* coefficients;       // Part by part.
+    int* certified;            // By part: whether no product can lose a unit.
     const float* data;          // [pitch / LANES][variables][LANES]; NaN where a value is missing.
     float* handed;              // Units of the outputs of all parts, [units][pitch],
     int* handed_exponents;      //   their exponents, [outputs][pitch],
@@ -100,6 +139,14 @@ struct Buffers {
     float* partial;             // Gradients by coefficients, [shards][all coefficients].
     float* d_coefficients;      // The sum over the shards.
     float* workspace;           // [blocks][rows of the arena][THREADS], unless ARENA_IN_SHARED.
+    const float* parameters;   // All that is learned.
+    float* gradient;           // The gradient by it.
+    const WeightRow* weight_rows;
+    float* row_least;  // By row of weights: the least of it.
+    const Sector* sectors;
+    const Layer* layers;
+    const Certificate* certificates;  // By part.
+    float* network_partial;           // Gradients by the network, [network_blocks][network_size].
     long long parts_below;      // Parts, the head left out.
     long long rows;
     long long pitch;
@@ -108,4 +155,10 @@ struct Buffers {
     long long arena;          // Rows of a block's arena, of the largest program.
     long long all_coefficients;
     long long train;  // 1: the head goes back too.
+    long long weight_rows_count;
+    long long sectors_count;
+    long long layers_count;
+    long long network_columns;  // Columns of the largest sector.
+    long long network_size;     // Numbers of the network's parameters.
+    long long network_blocks;
 };

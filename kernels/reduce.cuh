@@ -49,13 +49,20 @@ __device__ __forceinline__ void sum_over_lanes(
     }
 }
 
-// out[j][i] += Σ d[j] x[i]: by the weights of a sum over x.
+// out[j][i] += Σ d[j] x[i]: by a matrix that x was multiplied by.
+__device__ __forceinline__ void by_units(
+    const float* d, int units, const float* x, int width, int pitch, float* out
+) {
+    sum_over_lanes(d, units, width, pitch, out, [=](int, int i, int lane) {
+        return x[i * THREADS + lane];
+    });
+}
+
+// The same by the weights of a sum.
 __device__ __forceinline__ void by_weights(
     const float* d, int units, const float* x, int width, float* out
 ) {
-    sum_over_lanes(d, units, width, pitch_of(width), out, [=](int, int i, int lane) {
-        return x[i * THREADS + lane];
-    });
+    by_units(d, units, x, width, pitch_of(width), out);
 }
 
 // out[j][n] += Σ d[j] x[n][j]: by the weights of a mixing layer of n inputs.

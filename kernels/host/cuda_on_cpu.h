@@ -39,6 +39,10 @@ struct alignas(16) float4 {
     float x, y, z, w;
 };
 
+struct float2 {
+    float x, y;
+};
+
 static dim3 threadIdx, blockIdx, gridDim;
 
 // The most shared memory of any device: 227 KiB.
@@ -74,7 +78,7 @@ struct Block {
     ucontext_t scheduler;
     std::function<void()> body;
     unsigned current;
-    std::vector<float> exchanged[2];  // What each thread gives at a shuffle; in turns.
+    std::vector<double> exchanged[2];  // What each thread gives at a shuffle; in turns.
     std::vector<unsigned> shuffles;   // By thread.
 };
 
@@ -184,11 +188,12 @@ static inline void __syncthreads() { on_cpu::wait_at(on_cpu::State::AtBarrier); 
 
 // Values are exchanged through two buffers in turns: a thread comes back to the first only after all of its
 // warp have read it.
-static inline float __shfl_xor_sync(unsigned mask, float given, int other) {
+template <class T>
+static inline T __shfl_xor_sync(unsigned mask, T given, int other) {
     if (mask != 0xffffffffu) on_cpu::refuse("a shuffle of less than a warp");
     const unsigned thread = threadIdx.x;
     auto& exchanged = on_cpu::block.exchanged[on_cpu::block.shuffles[thread]++ % 2];
     exchanged[thread] = given;
     on_cpu::wait_at(on_cpu::State::AtWarp);
-    return exchanged[thread ^ (unsigned)other];
+    return (T)exchanged[thread ^ (unsigned)other];
 }

@@ -59,7 +59,7 @@ pub fn run(args: &Compile) -> Result<Answer, Failure> {
         (None, _) => {}
     }
     if matches!(args.emit, Some(Emit::Cuda | Emit::Ptx)) {
-        report.emit = Some(cuda::emitted(args.emit, &plan, architecture)?);
+        report.emit = Some(cuda::emitted(args.emit, &plan, &ready.compiled, architecture)?);
     }
     let table = table(&report);
     let product = report.emit.clone().unwrap_or_default();

@@ -9,7 +9,7 @@ use crate::compile::Compiled;
 use crate::data::write::write_whole;
 use crate::diag::{Code, Diagnostic};
 use crate::engine::cuda::{
-    self, Architecture, Cache, Form, Manifest, Specialisation, Tables, compile, source,
+    self, Architecture, Cache, Form, Layout, Manifest, Specialisation, compile, source,
 };
 use crate::plan::Plan;
 
@@ -33,9 +33,10 @@ pub fn architecture(target: &str) -> Result<Option<Architecture>, Failure> {
 pub fn emitted(
     emit: Option<Emit>,
     plan: &Plan,
+    compiled: &Compiled,
     architecture: Option<Architecture>,
 ) -> Result<String, Failure> {
-    let source = source(&Specialisation::of(plan));
+    let source = source(&Specialisation::of(plan, &compiled.parameters));
     if emit == Some(Emit::Cuda) {
         return Ok(source);
     }
@@ -53,21 +54,21 @@ pub fn write(
     compiled: &Compiled,
     architecture: Architecture,
 ) -> Result<(), Failure> {
-    let specialisation = Specialisation::of(plan);
-    let tables = Tables::new(plan);
+    let specialisation = Specialisation::of(plan, &compiled.parameters);
     let source = source(&specialisation);
+    let layout = Layout::new(compiled, plan.clone(), specialisation);
     let module = compile(&source, architecture, Form::Cubin)?;
-    let manifest =
-        Manifest::new(plan, &compiled.parameters, &specialisation, &tables, architecture);
+    let manifest = Manifest::new(&layout, &compiled.parameters, architecture);
     let written = std::fs::create_dir_all(folder).and_then(|()| {
         let file =
             |name: &str, bytes: &[u8]| write_whole(&folder.join(name), |out| out.write_all(bytes));
         file("module.cubin", &module.code)?;
         file("module.cu", source.as_bytes())?;
-        for (name, words) in tables.words() {
-            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            file(&format!("{name}.bin"), &bytes)?;
+        for (name, words) in layout.words() {
+            file(&format!("{name}.bin"), &little_ended(words, |word| word.to_le_bytes()))?;
         }
+        let constants = little_ended(layout.constants(), |number| number.to_le_bytes());
+        file("coefficients.bin", &constants)?;
         let text = serde_json::to_string_pretty(&manifest).map_err(io::Error::from)?;
         file("manifest.json", format!("{text}\n").as_bytes())
     });
@@ -76,6 +77,10 @@ pub fn write(
             .in_file(folder.display().to_string())
             .into()
     })
+}
+
+fn little_ended<T: Copy>(numbers: &[T], bytes: impl Fn(T) -> [u8; 4]) -> Vec<u8> {
+    numbers.iter().flat_map(|&number| bytes(number)).collect()
 }
 
 /// Where compiled modules are kept: `pcc` in the folder for caches that the environment names.

@@ -10,7 +10,7 @@ use pcc::data::Dataset;
 use pcc::diag::Code;
 use pcc::engine::cuda::compile as compile_cuda;
 use pcc::engine::cuda::{
-    Architecture, DeviceExecutable, Form, Kernel, Manifest, Specialisation, Tables, compiler,
+    Architecture, DeviceExecutable, Form, Kernel, Layout, Manifest, Specialisation, compiler,
     source,
 };
 use pcc::engine::{Executable, Tally};
@@ -28,11 +28,11 @@ pub fn skipped(test: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: {test}: {why} ***\n");
 }
 
-/// The kernels of all operations and of some widths, in blocks of one or two warps.
-fn specialisation(threads: u32, shared: bool) -> Specialisation {
-    // Width 4 is left to the kernels for any width.
-    let (part_ops, head_ops, widths) = (0x7ff, 0x7ff, [1, 2, 3, 5].into());
-    Specialisation { threads, shared, part_ops, head_ops, widths, any_width: true }
+/// A module for all plans, in blocks of so many threads. Width 4 is left to the kernels for any width.
+fn general(threads: u32, shared: bool) -> Specialisation {
+    let compiled = compiled_text(&rat_spn(2, 1, 1, "leaves: Indicators"));
+    let plan = planned(&compiled, Purpose::Evaluate, Schedule::Wide, 1);
+    Specialisation::of(&plan, &compiled.parameters).general(threads, shared, &[1, 2, 3, 5])
 }
 
 fn planned(compiled: &Compiled, purpose: Purpose, schedule: Schedule, batch: u32) -> Plan {
@@ -52,9 +52,10 @@ fn by_kernels(
     let rows: Vec<u32> = (0..data.rows() as u32).collect();
     let run = |purpose, batch| {
         let plan = planned(compiled, purpose, schedule, batch);
-        let specialisation = kernels.specialisation.clone();
-        let device = kernels.start(order);
-        DeviceExecutable::new(compiled.clone(), plan, specialisation, device, 1).unwrap()
+        let Specialisation { threads, shared, .. } = kernels.specialisation;
+        let own = Specialisation::of(&plan, &compiled.parameters);
+        let layout = Layout::new(compiled, plan, own.general(threads, shared, &[]));
+        DeviceExecutable::new(compiled.clone(), layout, kernels.start(order), 1).unwrap()
     };
     let mut train = run(Purpose::Train, data.rows() as u32);
     let mut log_p = vec![f64::NAN; rows.len()];
@@ -91,7 +92,7 @@ fn case(seed: u64) -> (Arc<Compiled>, Vec<f32>, Dataset) {
 #[test]
 fn the_kernels_agree_with_the_oracle_on_random_circuits_in_any_order_of_threads() {
     let modules = [(32, true), (64, false)]
-        .map(|(threads, shared)| cpu_device::Compiled::new(specialisation(threads, shared)));
+        .map(|(threads, shared)| cpu_device::Compiled::new(general(threads, shared)));
     let [Some(shared), Some(global)] = modules else {
         return skipped("kernels on the processor", "there is no C++ compiler");
     };
@@ -162,7 +163,7 @@ const BREAKS: [Break; 8] = [
 
 #[test]
 fn each_way_to_break_a_kernel_is_noticed() {
-    let specialisation = specialisation(64, true);
+    let specialisation = general(64, true);
     let whole = source(&specialisation);
     let orders = [Order::Ascending, Order::Descending];
     let seeds = 0..15;
@@ -187,8 +188,9 @@ fn specialisations() -> Vec<(String, Specialisation)> {
     let mut see = |name: String, compiled: &Compiled| {
         for purpose in [Purpose::Evaluate, Purpose::Train] {
             for schedule in [Schedule::Wide, Schedule::Deep] {
-                let made = Specialisation::of(&planned(compiled, purpose, schedule, 500));
-                if found.iter().all(|(_, other)| *other != made) {
+                let plan = planned(compiled, purpose, schedule, 500);
+                let made = Specialisation::of(&plan, &compiled.parameters);
+                if found.iter().all(|(_, other)| other.constants() != made.constants()) {
                     found.push((format!("{name}, {purpose:?}, {schedule:?}"), made));
                 }
             }
@@ -257,9 +259,9 @@ fn the_kernels_buffers_have_the_manifests_fields_in_its_order() {
 }
 
 fn manifest(compiled: &Compiled, plan: &Plan) -> Manifest {
-    let specialisation = Specialisation::of(plan);
-    let tables = Tables::new(plan);
-    Manifest::new(plan, &compiled.parameters, &specialisation, &tables, Architecture(90))
+    let specialisation = Specialisation::of(plan, &compiled.parameters);
+    let layout = Layout::new(compiled, plan.clone(), specialisation);
+    Manifest::new(&layout, &compiled.parameters, Architecture(90))
 }
 
 #[test]
@@ -273,7 +275,7 @@ fn constants_and_manifests_are_those_on_record() {
             let compiled = compiled_text(&text);
             for purpose in [Purpose::Evaluate, Purpose::Train] {
                 let plan = planned(&compiled, purpose, Schedule::Wide, 500);
-                let constants = Specialisation::of(&plan).constants();
+                let constants = Specialisation::of(&plan, &compiled.parameters).constants();
                 let mut manifest = serde_json::to_value(manifest(&compiled, &plan)).unwrap();
                 // One of many.
                 manifest["coefficients"].as_array_mut().unwrap().truncate(3);

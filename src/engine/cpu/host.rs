@@ -4,7 +4,20 @@
 //! has one shard, so that there is one place for these.
 
 use super::CpuExecutable;
+use super::weights::constants;
+use crate::circuit::ValidCircuit;
 use crate::data::Dataset;
+use crate::param::normalise::Least;
+use crate::plan::Part;
+
+/// Writes the coefficients of a part that nothing learns. Returns how small the weights among them are.
+pub(crate) fn constant_coefficients(
+    circuit: &ValidCircuit,
+    part: &Part,
+    coefficients: &mut [f32],
+) -> Least {
+    constants(circuit, part, coefficients)
+}
 
 impl CpuExecutable {
     /// The rows of a batch, `[tiles][variables][LANES]`; NaN where a value is missing, and past the last row.

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rayon::prelude::*;
 
 use self::doubt::Doubt;
+pub(crate) use self::host::constant_coefficients;
 use self::passes::{Batch, HeadPass, PartBack, PartForward};
 use self::state::{HeadShard, PartState};
 use self::tile::Workspace;

@@ -9,6 +9,12 @@ use crate::diag::Diagnostic;
 /// A kernel of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
+    /// Logits, by the network.
+    MakeLogits,
+    /// Weights of logits, and tables of leaves.
+    MakeWeights,
+    /// Which parts may run without their guard.
+    Certify,
     /// Every part below the head, forward.
     ForwardParts,
     /// The head, forward and back.
@@ -17,20 +23,57 @@ pub enum Kernel {
     BackwardParts,
     /// The gradients of all shards, summed.
     SumShards,
+    /// The gradients by logits, and by leaves.
+    WeightsBack,
+    /// Those by embeddings and the network.
+    LogitsBack,
+    /// Those by the network, summed.
+    SumNetwork,
 }
 
 impl Kernel {
-    /// All kernels, in the order in which a batch launches them.
-    pub const ALL: [Kernel; 4] =
-        [Kernel::ForwardParts, Kernel::Head, Kernel::BackwardParts, Kernel::SumShards];
+    /// All kernels, in the order in which a step of training launches them.
+    pub const ALL: [Kernel; 10] = [
+        Kernel::MakeLogits,
+        Kernel::MakeWeights,
+        Kernel::Certify,
+        Kernel::ForwardParts,
+        Kernel::Head,
+        Kernel::BackwardParts,
+        Kernel::SumShards,
+        Kernel::WeightsBack,
+        Kernel::LogitsBack,
+        Kernel::SumNetwork,
+    ];
+
+    /// What makes weights of parameters.
+    pub const MAKE: [Kernel; 3] = [Kernel::MakeLogits, Kernel::MakeWeights, Kernel::Certify];
+
+    /// What evaluates a batch.
+    pub const EVALUATE: [Kernel; 2] = [Kernel::ForwardParts, Kernel::Head];
+
+    /// What takes its gradients back.
+    pub const BACK: [Kernel; 5] = [
+        Kernel::BackwardParts,
+        Kernel::SumShards,
+        Kernel::WeightsBack,
+        Kernel::LogitsBack,
+        Kernel::SumNetwork,
+    ];
 
     /// The name in the module.
     pub fn name(self) -> &'static str {
         match self {
+            Kernel::MakeLogits => "make_logits",
+            Kernel::MakeWeights => "make_weights",
+            Kernel::Certify => "certify",
             Kernel::ForwardParts => "forward_parts",
             Kernel::Head => "head",
             Kernel::BackwardParts => "backward_parts",
             Kernel::SumShards => "sum_shards",
+            Kernel::WeightsBack => "weights_back",
+            Kernel::LogitsBack => "logits_back",
+            Kernel::SumNetwork => "sum_network",
         }
     }
 }

@@ -7,11 +7,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::tables::{self, Arenas, OPS, Tables};
+use super::tables::{self, Arenas, OPS};
+use super::weights::network_rows;
 use crate::plan::{Op, Part, Plan};
+use crate::sector::Parameters;
 
 /// The files, in the order in which they build on each other.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 11] = [
     ("program.cuh", include_str!("../../../kernels/program.cuh")),
     ("lane.cuh", include_str!("../../../kernels/lane.cuh")),
     ("scale.cuh", include_str!("../../../kernels/scale.cuh")),
@@ -22,6 +24,7 @@ const FILES: [(&str, &str); 10] = [
     ("reduce.cuh", include_str!("../../../kernels/reduce.cuh")),
     ("backward.cuh", include_str!("../../../kernels/backward.cuh")),
     ("passes.cuh", include_str!("../../../kernels/passes.cuh")),
+    ("weights.cuh", include_str!("../../../kernels/weights.cuh")),
 ];
 
 /// The widest product that is kept in registers: its factors and gradient take four times as many.
@@ -30,7 +33,8 @@ pub const WIDEST: u32 = 32;
 /// Bytes of shared memory that the arena of a part, and of the head, may take. A multiprocessor of compute
 /// capability 8.0 has 164 KiB, later ones for computing more: two blocks of parts fit on one, and one of the
 /// head, which has few.
-const SHARED: Arenas = Arenas { parts: 80 << 10, head: 160 << 10 };
+const SHARED: usize = 80 << 10;
+const SHARED_HEAD: usize = 160 << 10;
 
 /// What is constant in the kernels of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct Specialisation {
     pub threads: u32,
     /// Whether a block's arena lies in shared memory.
     pub shared: bool,
+    /// Rows of the arenas. They are no part of the source.
+    pub(super) arenas: Arenas,
     /// A bit for each operation that occurs in a part below the head.
     pub part_ops: u32,
     /// The same of the head.
@@ -54,13 +60,14 @@ pub struct Specialisation {
 const RESIDENT: u32 = 256;
 
 impl Specialisation {
-    /// What suits a plan: as many threads as leave the arena in shared memory, at least a warp; 128, and
+    /// What suits a plan and the parameters that it learns: as many threads as leave the arena in shared memory, at least a warp; 128, and
     /// the arena in global memory, where even that does not fit.
-    pub fn of(plan: &Plan) -> Self {
-        let Arenas { parts, head } = Arenas::of(plan);
+    pub fn of(plan: &Plan, parameters: &Parameters) -> Self {
+        let arenas = Arenas::of(plan, network_rows(parameters));
         let fits = |&threads: &u32| {
             let row = threads as usize * size_of::<f32>();
-            parts * row <= SHARED.parts && head * row <= SHARED.head
+            let Arenas { parts, head, network } = arenas;
+            parts.max(network) * row <= SHARED && head * row <= SHARED_HEAD
         };
         let fitting = [128, 64, 32].into_iter().find(fits);
         let (mut part_ops, mut head_ops, mut any_width) = (0, 0, false);
@@ -80,7 +87,7 @@ impl Specialisation {
         }
         let threads = fitting.unwrap_or(128);
         let shared = fitting.is_some();
-        Specialisation { threads, shared, part_ops, head_ops, widths, any_width }
+        Specialisation { threads, shared, arenas, part_ops, head_ops, widths, any_width }
     }
 
     /// The constants, as the preprocessor reads them.
@@ -104,9 +111,17 @@ impl Specialisation {
         text
     }
 
+    /// The same for kernels of all operations, in blocks of so many threads, with the arena where it is said to
+    /// be: whatever the plan, one module, so that one may serve many plans.
+    pub fn general(self, threads: u32, shared: bool, widths: &[u32]) -> Self {
+        let (part_ops, head_ops) = ((1 << OPS.len()) - 1, (1 << OPS.len()) - 1);
+        let widths = widths.iter().copied().collect();
+        Specialisation { threads, shared, part_ops, head_ops, widths, any_width: true, ..self }
+    }
+
     /// The most bytes of shared memory that a block takes.
-    pub fn shared_bytes(&self, tables: &Tables) -> usize {
-        let bytes = tables.arenas.largest() * self.threads as usize * size_of::<f32>();
+    pub fn shared_bytes(&self) -> usize {
+        let bytes = self.arenas.largest() * self.threads as usize * size_of::<f32>();
         if self.shared { bytes } else { 0 }
     }
 }

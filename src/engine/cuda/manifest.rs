@@ -2,17 +2,17 @@
 //!
 //! `pcc compile --target cuda:sm_90 -o OUT` writes a folder: `module.cubin`, `module.cu`, `manifest.json`
 //! and the tables. To evaluate a batch: allocate the buffers, fill each that has a `file` from it, write
-//! coefficients, `certified` and data, fill in a struct of 64-bit words from `buffers` in order, and launch the
-//! kernels in order on one stream, each with that struct as its only argument, by value.
+//! `parameters` and `data`, fill in a struct of 64-bit words from `buffers` in order, and launch the kernels in
+//! order on one stream, each with that struct as its only argument, by value. Where no kernel makes weights, write
+//! `coefficients` and `certified` in place of the parameters. Rows that come back `in_doubt` need the log domain.
 
 use serde::Serialize;
 
-use super::buffers::{self, Content};
 use super::compile::Architecture;
 use super::device::Kernel;
-use super::emit::Specialisation;
-use super::tables::{PlacedTable, Tables};
-use crate::plan::{LANES, Plan, Purpose};
+use super::layout::{Content, Field, Layout};
+use super::tables::PlacedTable;
+use crate::plan::{LANES, Purpose};
 use crate::sector::Parameters;
 
 /// The version of the layout that this module writes.
@@ -63,38 +63,32 @@ struct TensorEntry {
 }
 
 impl Manifest {
-    /// The manifest of a plan's kernels.
-    pub fn new(
-        plan: &Plan,
-        parameters: &Parameters,
-        specialisation: &Specialisation,
-        tables: &Tables,
-        architecture: Architecture,
-    ) -> Self {
-        let fields = buffers::fields(plan, specialisation, tables);
-        let train = plan.purpose == Purpose::Train;
-        let kernels = if train { &Kernel::ALL[..] } else { &Kernel::ALL[..2] };
-        let kernels = kernels.iter().filter_map(|&kernel| {
-            let rows = plan.batch as usize;
-            let launch = buffers::launch(kernel, rows, plan, specialisation, tables)?;
-            let (blocks, threads) = (launch.blocks, launch.threads);
-            Some(KernelEntry {
-                name: kernel.name(),
-                blocks,
-                threads,
-                shared_bytes: launch.shared_bytes,
-            })
+    /// The manifest of a plan's kernels, in the order in which they are launched.
+    pub fn new(layout: &Layout, parameters: &Parameters, architecture: Architecture) -> Self {
+        let train = layout.plan.purpose == Purpose::Train;
+        let kernels = Kernel::ALL.iter().filter(|kernel| {
+            train || Kernel::MAKE.contains(kernel) || Kernel::EVALUATE.contains(kernel)
         });
+        let kernels = kernels.filter_map(|&kernel| {
+            let launch = layout.launch(kernel, layout.plan.batch as usize)?;
+            let (blocks, threads) = (launch.blocks, launch.threads);
+            let shared_bytes = launch.shared_bytes;
+            Some(KernelEntry { name: kernel.name(), blocks, threads, shared_bytes })
+        });
+        let words = layout.words();
+        let file = |name: &str| words.iter().any(|(table, _)| *table == name);
+        let fields = layout.fields();
+        let entry = |field: &Field| entry(field, file(field.name) || field.name == "coefficients");
         let tensors = parameters.tensors();
         Manifest {
             format: FORMAT,
             architecture: architecture.to_string(),
-            batch: plan.batch,
+            batch: layout.plan.batch,
             lanes: LANES,
             kernels: kernels.collect(),
-            buffers: fields.iter().map(|field| entry(field.name, field.content, tables)).collect(),
-            bytes: buffers::bytes(&fields),
-            coefficients: tables.placed(plan),
+            buffers: fields.iter().map(entry).collect(),
+            bytes: layout.bytes(),
+            coefficients: layout.tables.placed(&layout.plan),
             parameters: (tensors.iter())
                 .map(|(id, spec)| TensorEntry {
                     name: spec.name.clone(),
@@ -106,12 +100,11 @@ impl Manifest {
     }
 }
 
-fn entry(name: &'static str, content: Content, tables: &Tables) -> BufferEntry {
-    let (bytes, constant, number) = match content {
+fn entry(field: &Field, has_file: bool) -> BufferEntry {
+    let (bytes, constant, number) = match field.content {
         Content::Buffer { bytes, constant } => (Some(bytes), Some(constant), None),
         Content::Number(number) => (None, None, Some(number)),
     };
-    let has_file = tables.words().iter().any(|(table, _)| *table == name);
-    let file = has_file.then(|| format!("{name}.bin"));
-    BufferEntry { name, bytes, constant, file, number }
+    let file = has_file.then(|| format!("{}.bin", field.name));
+    BufferEntry { name: field.name, bytes, constant, file, number }
 }

@@ -5,20 +5,21 @@
 //! registers where these are few, mantissas with a shared power-of-two exponent as everywhere. Gradients by
 //! coefficients are summed over a block's rows in a fixed order, then over blocks: no two runs differ.
 //!
-//! `tables` turns a plan into tables, `emit` makes the source, `buffers` knows all memory before anything runs,
+//! `tables` turns a plan into tables, `emit` makes the source, `layout` knows all memory before anything runs,
 //! `executable` runs a plan on any [`Device`], `compile` and `cache` make code of source and keep it, `gpu` is the
 //! device that the driver offers, and `raw` has the calls that only promises make safe.
 
-mod buffers;
 mod cache;
 mod compile;
 mod device;
 mod emit;
 mod executable;
 mod gpu;
+mod layout;
 mod manifest;
 mod raw;
 mod tables;
+mod weights;
 
 use std::sync::Arc;
 
@@ -29,8 +30,8 @@ pub use self::device::{Buffer, Device, Kernel, Launch};
 pub use self::emit::{Specialisation, WIDEST, source};
 pub use self::executable::DeviceExecutable;
 pub use self::gpu::Gpu;
+pub use self::layout::Layout;
 pub use self::manifest::Manifest;
-pub use self::tables::{PlacedTable, Tables};
 use crate::compile::Compiled;
 use crate::diag::Diagnostic;
 use crate::plan::Plan;
@@ -57,8 +58,8 @@ pub fn executable(
     threads: usize,
     cache: Option<&Cache>,
 ) -> Result<CudaExecutable, Diagnostic> {
-    let specialisation = Specialisation::of(&plan);
-    let shared = specialisation.shared_bytes(&Tables::new(&plan));
-    let gpu = Gpu::new(&source(&specialisation), shared, cache)?;
-    DeviceExecutable::new(compiled, plan, specialisation, gpu, threads)
+    let specialisation = Specialisation::of(&plan, &compiled.parameters);
+    let gpu = Gpu::new(&source(&specialisation), specialisation.shared_bytes(), cache)?;
+    let layout = Layout::new(&compiled, plan, specialisation);
+    DeviceExecutable::new(compiled, layout, gpu, threads)
 }

@@ -113,7 +113,7 @@ fn text_of(characters: &[c_char]) -> String {
 
 /// `Buffers` of `kernels/program.cuh`: that many words, and nothing else.
 #[repr(transparent)]
-struct Words([u64; super::buffers::FIELDS]);
+struct Words([u64; super::layout::FIELDS]);
 
 // SAFETY: words without padding, and the kernels' structure has as many, of eight bytes each, at the same
 // places; a test compares the fields.
@@ -127,7 +127,7 @@ pub(super) fn launch(
     stream: &CudaStream,
     function: &CudaFunction,
     launch: Launch,
-    words: [u64; super::buffers::FIELDS],
+    words: [u64; super::layout::FIELDS],
 ) -> Result<(), DriverError> {
     let words = Words(words);
     let config = LaunchConfig {
@@ -138,7 +138,7 @@ pub(super) fn launch(
     let mut builder = stream.launch_builder(function);
     builder.arg(&words);
     // SAFETY: all kernels of the engine take one argument, `Buffers` by value, which `words` is. Its
-    // addresses are those of buffers of the sizes in `buffers::fields`, which the kernels keep to: a test runs
+    // addresses are those of buffers of the sizes in `Layout::fields`, which the kernels keep to: a test runs
     // them under the address sanitizer. Buffers live as long as the device, and are dropped after a
     // synchronisation. All work is on one stream, so nothing is read while it is written.
     unsafe { builder.launch(config) }.map(|_| ())

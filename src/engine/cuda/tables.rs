@@ -25,7 +25,7 @@ pub(super) const OPS: [&str; 11] = [
 ];
 
 /// No place, and a gradient that goes on to a table; see `Operand`.
-const NOWHERE: i32 = -1;
+pub(super) const NOWHERE: i32 = -1;
 const TO_TABLE: i32 = -2;
 
 /// The code of an operation.
@@ -61,7 +61,7 @@ fn pitch(cols: usize) -> usize {
 }
 
 /// What the kernels read of a plan.
-pub struct Tables {
+pub(super) struct Tables {
     /// `Step`s of all programs, skipping inline values.
     steps: Vec<i32>,
     /// `Operand`s: of all steps, then the outputs of all programs.
@@ -70,8 +70,6 @@ pub struct Tables {
     columns: Vec<i32>,
     /// `Part`s, as 64-bit words.
     parts: Vec<i32>,
-    /// Rows of the arenas.
-    pub(super) arenas: Arenas,
     /// Units that all parts hand to the head.
     pub(super) handed: usize,
     /// Outputs of all parts.
@@ -84,19 +82,19 @@ pub struct Tables {
 
 /// A table of coefficients on the device, as a manifest lists it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PlacedTable {
+pub(super) struct PlacedTable {
     /// Which part; the head is last.
-    pub part: usize,
+    part: usize,
     /// Whose coefficients these are.
-    pub source: Source,
+    source: Source,
     /// Its first number among all coefficients.
-    pub at: usize,
+    at: usize,
     /// Rows.
-    pub rows: usize,
+    rows: usize,
     /// Columns.
-    pub cols: usize,
+    cols: usize,
     /// Numbers from one row to the next.
-    pub pitch: usize,
+    pitch: usize,
 }
 
 /// Where a program's steps and outputs begin, and the rows that it needs.
@@ -146,19 +144,21 @@ pub(super) struct Arenas {
     pub(super) parts: usize,
     /// Of the head.
     pub(super) head: usize,
+    /// Of the network that makes weights.
+    pub(super) network: usize,
 }
 
 impl Arenas {
-    pub(super) fn of(plan: &Plan) -> Self {
+    pub(super) fn of(plan: &Plan, network: usize) -> Self {
         let train = plan.purpose == Purpose::Train;
         let rows = |part: &Part| Needs::of(plan.program(part), train).total;
         let parts = plan.below_head().iter().map(rows).max().unwrap_or(0);
-        Arenas { parts, head: rows(plan.head()) }
+        Arenas { parts, head: rows(plan.head()), network }
     }
 
-    /// Of the larger.
+    /// Of the largest.
     pub(super) fn largest(self) -> usize {
-        self.parts.max(self.head)
+        self.parts.max(self.head).max(self.network)
     }
 }
 
@@ -185,13 +185,12 @@ fn place(row: u32) -> i32 {
 
 impl Tables {
     /// The tables of a plan.
-    pub fn new(plan: &Plan) -> Self {
+    pub(super) fn new(plan: &Plan) -> Self {
         let mut tables = Tables {
             steps: Vec::new(),
             operands: Vec::new(),
             columns: Vec::new(),
             parts: Vec::new(),
-            arenas: Arenas::of(plan),
             handed: 0,
             outputs: 0,
             coefficients: 0,
@@ -310,7 +309,7 @@ impl Tables {
     }
 
     /// The tables that never change, with the names of the buffers that hold them.
-    pub fn words(&self) -> [(&'static str, &[i32]); 4] {
+    pub(super) fn words(&self) -> [(&'static str, &[i32]); 4] {
         [
             ("steps", &self.steps),
             ("operands", &self.operands),
@@ -337,6 +336,16 @@ impl Tables {
             }
         }
         placed
+    }
+
+    /// Where a coefficient of a part lies on the device, and the pitch of its table.
+    pub(super) fn place(&self, part: usize, host: usize) -> Option<(usize, usize)> {
+        let holds =
+            |table: &&Table| (table.host..table.host + table.rows * table.cols).contains(&host);
+        let table = self.layouts[part].iter().find(holds)?;
+        let (row, col) = ((host - table.host) / table.cols, (host - table.host) % table.cols);
+        let pitch = pitch(table.cols);
+        Some((table.device + row * pitch + col, pitch))
     }
 
     /// Writes the coefficients of a part to their places among all on the device.
@@ -368,7 +377,7 @@ const STEP: usize = 8 + OPERAND;
 const COLUMN: usize = 2;
 
 /// The words of a 64-bit number, lowest first.
-fn words_of(number: usize) -> [i32; 2] {
+pub(super) fn words_of(number: usize) -> [i32; 2] {
     [number as u32 as i32, (number as u64 >> 32) as i32]
 }
 

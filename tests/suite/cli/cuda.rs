@@ -60,5 +60,5 @@ fn an_artifact_holds_the_code_the_manifest_and_the_tables_that_it_names() {
             tables += 1;
         }
     }
-    assert_eq!(tables, 4);
+    assert_eq!(tables, 9);
 }
