@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::answer::{Answer, Table, thousands};
 use super::args::{Compile, Emit, ScheduleName};
+use super::cuda;
 use super::dot::dot;
 use super::failure::Failure;
 use super::load::{self, Ready};
@@ -36,12 +37,10 @@ struct Report {
 /// Compiles the circuit.
 ///
 /// # Errors
-/// Every fault of the circuit and of the request; E0701 for what needs CUDA.
+/// Every fault of the circuit and of the request; E0701 for what CUDA lacks on this machine.
 pub fn run(args: &Compile) -> Result<Answer, Failure> {
     run::check(&args.run)?;
-    if args.target != "cpu" || matches!(args.emit, Some(Emit::Cuda | Emit::Ptx)) {
-        return Err(run::no_cuda());
-    }
+    let architecture = cuda::architecture(&args.target)?;
     if args.emit == Some(Emit::Svg) {
         return Err(no_svg());
     }
@@ -52,11 +51,17 @@ pub fn run(args: &Compile) -> Result<Answer, Failure> {
         .map_err(|faults| Failure::new(faults).with_source(&source))?;
     let ready = load::compiled(source, loaded, request, &args.run)?;
     let plan = planned(args, &ready);
-    let compile_ms = start.elapsed().as_secs_f64() * 1e3;
-    if let Some(path) = &args.output {
-        write(path, &plan)?;
+    let mut report = report(args, &ready, &plan, start)?;
+    match (&args.output, architecture) {
+        (Some(path), Some(architecture)) => {
+            cuda::write(path, &plan, &ready.compiled, architecture)?;
+        }
+        (Some(path), None) => write(path, &plan)?,
+        (None, _) => {}
     }
-    let report = report(args, &ready, &plan, compile_ms)?;
+    if matches!(args.emit, Some(Emit::Cuda | Emit::Ptx)) {
+        report.emit = Some(cuda::emitted(args.emit, &plan, &ready.compiled, architecture)?);
+    }
     let table = table(&report);
     let product = report.emit.clone().unwrap_or_default();
     let answer = Answer::new(&report)?.table(table).product(product);
@@ -72,7 +77,7 @@ fn planned(args: &Compile, ready: &Ready) -> Plan {
     plan(&ready.compiled.circuit, &ready.compiled.parameters, &options)
 }
 
-fn report(args: &Compile, ready: &Ready, plan: &Plan, compile_ms: f64) -> Result<Report, Failure> {
+fn report(args: &Compile, ready: &Ready, plan: &Plan, start: Instant) -> Result<Report, Failure> {
     let compiled = &ready.compiled;
     let written = &compiled.written;
     let text = |emit| {
@@ -99,7 +104,7 @@ fn report(args: &Compile, ready: &Ready, plan: &Plan, compile_ms: f64) -> Result
         sectors: compiled.parameters.table().sectors().len(),
         weights: run::weights(compiled),
         learnable_parameters: compiled.parameters.learnable(),
-        compile_ms,
+        compile_ms: start.elapsed().as_secs_f64() * 1e3,
         emit,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::args::Run;
+use super::args::{EngineName, Run};
 use super::failure::Failure;
 use super::run;
 use super::size::ByteSize;
@@ -10,6 +10,7 @@ use crate::compile::Compiled;
 use crate::diag::{Code, Diagnostic};
 use crate::engine::Executable;
 use crate::engine::cpu::CpuExecutable;
+use crate::engine::cuda;
 use crate::plan::{self, Plan, Purpose, Schedule, plan};
 
 /// Plans the circuit for rows in batches of `batch`, within the memory that the user allows, if any:
@@ -55,5 +56,15 @@ pub fn executable(
 ) -> Result<Box<dyn Executable>, Failure> {
     run::check(run)?;
     let plan = planned(compiled, run, purpose, batch)?;
+    if run.engine == EngineName::Cuda {
+        let cache = super::cuda::cache();
+        let threads = run::threads(run);
+        return Ok(Box::new(cuda::executable(
+            Arc::clone(compiled),
+            plan,
+            threads,
+            cache.as_ref(),
+        )?));
+    }
     Ok(Box::new(CpuExecutable::new(Arc::clone(compiled), plan, run::threads(run))?))
 }

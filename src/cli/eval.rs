@@ -29,7 +29,11 @@ pub fn run(args: &Eval, json: bool) -> Result<Answer, Failure> {
     let (model, _) = load::model(&args.model, &args.run)?;
     let data = load::data(&args.data, &model.compiled)?;
     let mut executable = engine::executable(&model.compiled, &args.run, Purpose::Evaluate, BATCH)?;
-    let evaluation = model.evaluate(executable.as_mut(), &data).map_err(|fault| {
+    let evaluation = model.evaluate(executable.as_mut(), &data);
+    if let Some(fault) = executable.fault() {
+        return Err(fault.into());
+    }
+    let evaluation = evaluation.map_err(|fault| {
         Diagnostic::new(Code::E0703, format!("the log-likelihood is {}", fault.log_p)).in_row(
             args.data.display().to_string(),
             fault.row + 1,

@@ -10,6 +10,7 @@ pub mod args;
 mod bench;
 mod check;
 mod compile;
+mod cuda;
 mod dot;
 pub mod draw;
 mod engine;

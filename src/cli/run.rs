@@ -4,27 +4,21 @@ use super::args::{EngineName, Run};
 use super::failure::Failure;
 use crate::circuit::Weights;
 use crate::compile::Compiled;
-use crate::diag::{Code, Diagnostic};
+use crate::engine::cuda;
 
 /// Checks that what was chosen can be had, and sets the number of threads.
 ///
 /// # Errors
-/// E0701 for the CUDA engine.
+/// E0701 for the CUDA engine on a machine that cannot run it.
 pub fn check(run: &Run) -> Result<(), Failure> {
     if run.engine == EngineName::Cuda {
-        return Err(no_cuda());
+        cuda::probe()?;
     }
     if run.threads.is_some() {
         // It fails only where the threads have been made before, by a check of the same choice.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads(run)).build_global();
     }
     Ok(())
-}
-
-/// What is said where CUDA is asked for.
-pub fn no_cuda() -> Failure {
-    let message = "this build has no CUDA engine; the CPU engine needs nothing installed";
-    Diagnostic::new(Code::E0701, message).help("use `--engine cpu`").into()
 }
 
 /// How many threads to use: those asked for, or as many as the machine has.

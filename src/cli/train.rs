@@ -91,6 +91,9 @@ fn learn(
     let outcome =
         fit(executable.as_mut(), &compiled.parameters, initial, data, options, &mut progress);
     progress.finish().map_err(|error| unwritable(args.log.as_deref(), &error))?;
+    if let Some(fault) = executable.fault() {
+        return Err(fault.into());
+    }
     outcome.map_err(failure)
 }
 

@@ -5,9 +5,11 @@
 //! them, walks the circuit itself and knows no plan.
 
 pub mod cpu;
+pub mod cuda;
 pub mod reference;
 
 use crate::data::Dataset;
+use crate::diag::Diagnostic;
 
 /// What became of the rows of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +47,11 @@ pub trait Executable: Send {
         log_p: &mut [f64],
         gradient: &mut [f32],
     ) -> Tally;
+
+    /// Why the machine no longer runs it, if so: a device that was lost. From then on ln p is no number.
+    fn fault(&self) -> Option<Diagnostic> {
+        None
+    }
 
     /// What the bits of a result depend on besides the inputs: the instruction set, say. A training
     /// run is continued only where this is the same.

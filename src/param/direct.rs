@@ -1,6 +1,8 @@
 //! The direct parameterizer, and weight decay: every weight has a logit of its own.
 
-use super::{Block, Bound, Generator, Init, OwnTensor, Parameterizer, Shape, TensorSpec};
+use super::{
+    Block, Bound, DeviceSource, Generator, Init, OwnTensor, Parameterizer, Shape, TensorSpec,
+};
 use crate::diag::Diagnostic;
 use crate::real::Real;
 
@@ -36,7 +38,7 @@ impl Parameterizer for Direct {
             decay: 0.0,
             single: Box::new(rows.clone()),
             double: Box::new(rows),
-            device: None,
+            device: Some(DeviceSource { family: "direct".into(), constants: Vec::new() }),
         })
     }
 }

@@ -3,6 +3,7 @@
 mod agreement;
 mod architecture;
 mod cli;
+mod cuda;
 mod diagnostics;
 mod exact;
 mod import;

@@ -10,6 +10,7 @@
 mod backward;
 mod doubt;
 mod forward;
+mod host;
 mod kernels;
 mod kronecker;
 mod logs;
@@ -26,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rayon::prelude::*;
 
 use self::doubt::Doubt;
+pub(crate) use self::host::constant_coefficients;
 use self::passes::{Batch, HeadPass, PartBack, PartForward};
 use self::state::{HeadShard, PartState};
 use self::tile::Workspace;

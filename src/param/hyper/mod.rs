@@ -8,7 +8,7 @@
 mod network;
 
 use self::network::Network;
-use super::{Bound, Init, OwnTensor, Parameterizer, Shape, TensorSpec};
+use super::{Bound, DeviceSource, Init, OwnTensor, Parameterizer, Shape, TensorSpec};
 use crate::diag::{Code, Diagnostic};
 
 /// A network over embeddings of sectors.
@@ -56,9 +56,17 @@ impl Parameterizer for Hyper {
             decay: 0.0,
             single: Box::new(network.clone()),
             double: Box::new(network),
-            device: None,
+            device: Some(device_source(&widths, largest.cols)),
         })
     }
+}
+
+/// The widths of the layers, from the embedding on, and the columns of the output.
+fn device_source(widths: &[usize], cols: u32) -> DeviceSource {
+    let mut constants: Vec<(String, u64)> =
+        widths.iter().map(|&width| ("width".into(), width as u64)).collect();
+    constants.push(("columns".into(), cols.into()));
+    DeviceSource { family: "hyper".into(), constants }
 }
 
 /// Weight and bias of each layer, uniform within ±1/√(number of inputs) at first.

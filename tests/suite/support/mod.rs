@@ -2,6 +2,7 @@
 //! way to evaluate them.
 
 pub mod case;
+pub mod cpu_device;
 pub mod describe;
 pub mod enumerate;
 pub mod files;

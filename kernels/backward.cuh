@@ -1,0 +1,218 @@
+// The backward pass of a program over the rows of a block, after its forward pass.
+//
+// Gradients are by mantissas: each mantissa is a function of others with powers of two as constants, so the
+// derivative of ln p by it is linear arithmetic too. What a step formed on the way is formed again.
+//
+// Each step has the same four movements: every thread forms what the gradients are made of, in rows of its
+// own; a barrier; the block sums over its lanes, for the gradients by coefficients; a barrier; every thread
+// delivers the gradients by the inputs. The last comes late because an input's gradient may take the rows
+// of the output's. Which steps have sums is the same for all threads, so all meet at the same barriers.
+
+// The rows of a block that begin where a lane's do.
+__device__ __forceinline__ float* of_block(float* rows) { return rows - threadIdx.x; }
+
+// Writes the gradient by unit i of an input, or adds to it.
+__device__ __forceinline__ void deliver(Lane& lane, const Operand& input, int i, float d) {
+    float& gradient = at(lane.gradients, input.gradient + i);
+    gradient = input.first ? d : gradient + d;
+}
+
+// Block-wide: adds the gradient by the table of an inline input, given that by its units.
+__device__ __forceinline__ void inline_table(
+    Lane& lane, const Operand& input, float* d, float* state
+) {
+    if (input.gradient != TO_TABLE) return;
+    float* out = lane.d_coefficients + input.table;
+    by_table(of_block(d), input.units, of_block(state), input.states, out);
+}
+
+// Notes the state that an inline input was looked up by, for `inline_table`.
+__device__ __forceinline__ void note_state(const Lane& lane, const Operand& input, float* state) {
+    if (input.gradient == TO_TABLE) *state = column_of(lane, input.column);
+}
+
+// Through a product, or a sum of one.
+template <int K>
+__device__ __forceinline__ void product_back(Lane& lane, const Step& step, const Operand* in) {
+    Units<K> a = units_of<K>(lane, in[0], lane.left), b = units_of<K>(lane, in[1], lane.right);
+    Units<K> p(lane.formed), d(lane.d_formed);
+    const Scaled scaled = multiply<K>(lane, in, a, b, p);
+    const int width = p.count(in[0].units);
+    float* d_out = lane.gradients + step.out.gradient * THREADS;
+    const bool weighted = K > 0 || step.op == PRODUCT_SUM;
+    if (weighted) {
+        weigh_back<K>(lane.coefficients + step.table, step.out.units, width, d_out, d);
+        if (K > 0) {
+#pragma unroll (K > 0 ? K : 1)
+            for (int i = 0; i < width; ++i) at(lane.formed, i) = p[i];
+        }
+    } else {
+        for (int i = 0; i < width; ++i) d[i] = at(d_out, i);
+    }
+    const bool looks_up = in[0].gradient == TO_TABLE || in[1].gradient == TO_TABLE;
+    if (looks_up) {
+        note_state(lane, in[0], lane.states);
+        note_state(lane, in[1], lane.states + THREADS);
+#pragma unroll (K > 0 ? K : 1)
+        for (int i = 0; i < width; ++i) {
+            if (in[0].gradient == TO_TABLE) at(lane.d_left, i) = d[i] * scaled.down * b[i];
+            if (in[1].gradient == TO_TABLE) at(lane.d_right, i) = d[i] * scaled.down * a[i];
+        }
+    }
+    if (weighted || looks_up) {
+        __syncthreads();
+        if (weighted) {
+            float* out = lane.d_coefficients + step.table;
+            by_weights(of_block(d_out), step.out.units, of_block(lane.formed), width, out);
+        }
+        inline_table(lane, in[0], lane.d_left, lane.states);
+        inline_table(lane, in[1], lane.d_right, lane.states + THREADS);
+        __syncthreads();
+    }
+    const bool to_a = in[0].gradient >= 0, to_b = in[1].gradient >= 0;
+#pragma unroll (K > 0 ? K : 1)
+    for (int i = 0; i < width; ++i) {
+        const float scaled_d = d[i] * scaled.down;
+        if (to_a) deliver(lane, in[0], i, scaled_d * b[i]);
+        if (to_b) deliver(lane, in[1], i, scaled_d * a[i]);
+    }
+}
+
+// The gradient by unit `n` of one factor of all pairs.
+__device__ __forceinline__ float pair_gradient(
+    const Operand* in, bool left, int n, Units<0>& d, Units<0>& other
+) {
+    const int wide = in[0].units, count = left ? in[1].units : wide;
+    float sum = 0.0f;
+    for (int m = 0; m < count; ++m) sum += d[left ? n + wide * m : m + wide * n] * other[m];
+    return sum;
+}
+
+__device__ __forceinline__ void kronecker_back(Lane& lane, const Step& step, const Operand* in) {
+    Units<0> a = units_of<0>(lane, in[0], lane.left), b = units_of<0>(lane, in[1], lane.right);
+    Units<0> p(lane.formed), d(lane.d_formed);
+    const Scaled scaled = pairs(lane, in, a, b, p);
+    for (int i = 0; i < step.out.units; ++i) {
+        d[i] = at(lane.gradients, step.out.gradient + i) * scaled.down;
+    }
+    for (int side = 0; side < 2; ++side) {
+        float* d_inline = side == 0 ? lane.d_left : lane.d_right;
+        note_state(lane, in[side], lane.states + side * THREADS);
+        for (int i = 0; i < in[side].units; ++i) {
+            const float sum = pair_gradient(in, side == 0, i, d, side == 0 ? b : a);
+            if (in[side].gradient == TO_TABLE) at(d_inline, i) = sum;
+            if (in[side].gradient >= 0) deliver(lane, in[side], i, sum);
+        }
+    }
+    if (in[0].gradient == TO_TABLE || in[1].gradient == TO_TABLE) {
+        __syncthreads();
+        inline_table(lane, in[0], lane.d_left, lane.states);
+        inline_table(lane, in[1], lane.d_right, lane.states + THREADS);
+        __syncthreads();
+    }
+}
+
+template <int OPS>
+__device__ __forceinline__ void sum_back(Lane& lane, const Step& step, const Operand* in) {
+    const Gathered all = gather(lane, in, step.inputs);
+    const float* weights = lane.coefficients + step.table;
+    float* d_out = lane.gradients + step.out.gradient * THREADS;
+    Units<0> d(lane.d_formed);
+    const bool mixes = OCCURS(MIX) && (!OCCURS(SUM) || step.op == MIX);
+    if (mixes) {
+        mix_back(weights, step.out.units, step.inputs, d_out, d.rows);
+    } else {
+        weigh_back<0>(weights, step.out.units, step.width, d_out, d);
+    }
+    if (step.inputs == 1) note_state(lane, in[0], lane.states);
+    __syncthreads();
+    float* out = lane.d_coefficients + step.table;
+    if (mixes) {
+        by_mixing_weights(of_block(d_out), step.out.units, of_block(all.rows), step.inputs, out);
+    } else {
+        by_weights(of_block(d_out), step.out.units, of_block(all.rows), step.width, out);
+    }
+    if (step.inputs == 1) inline_table(lane, in[0], d.rows, lane.states);
+    __syncthreads();
+    int row = 0;
+    for (int n = 0; n < step.inputs; ++n) {
+        const float factor = step.inputs > 1 ? alignment(lane, in[n], all.exponent) : 1.0f;
+        for (int i = 0; i < in[n].units; ++i, ++row) {
+            if (in[n].gradient >= 0) deliver(lane, in[n], i, d[row] * factor);
+        }
+    }
+}
+
+// Through a leaf in the arena, to its table.
+template <int OPS>
+__device__ __forceinline__ void leaf_back(Lane& lane, const Step& step) {
+    *lane.states = column_of(lane, step.column);
+    __syncthreads();
+    const float* d = of_block(lane.gradients + step.out.gradient * THREADS);
+    const float* x = of_block(lane.states);
+    float* out = lane.d_coefficients + step.table;
+    if (OCCURS(LOOKUP) && (!OCCURS(GAUSSIAN) || step.op == LOOKUP)) {
+        by_table(d, step.out.units, x, step.states, out);
+    } else {
+        by_densities(d, step.out.units, x, lane.coefficients + step.table, out);
+    }
+    __syncthreads();
+}
+
+// Through a step of one-to-one units: d by each input is d by the output, times the output if it is an
+// exponential.
+__device__ __forceinline__ void elementwise_back(Lane& lane, const Step& step, const Operand* in) {
+    for (int i = 0; i < step.out.units; ++i) {
+        const float d = at(lane.gradients, step.out.gradient + i);
+        const float factor = step.op == EXPONENTIATE ? at(lane.values, step.out.rows + i) : 1.0f;
+        at(lane.d_formed, i) = d * factor;
+    }
+    for (int n = 0; n < step.inputs; ++n) {
+        for (int i = 0; i < step.out.units && in[n].gradient >= 0; ++i) {
+            deliver(lane, in[n], i, at(lane.d_formed, i));
+        }
+    }
+}
+
+// Hands the gradient by an output of a part back to it.
+__device__ __forceinline__ void export_gradient(
+    const Buffers& buffers, Lane& lane, const Step& step, long long row
+) {
+    for (int i = 0; i < step.out.units; ++i) {
+        const float d = at(lane.gradients, step.out.gradient + i);
+        buffers.d_handed[(step.table + i) * buffers.pitch + row] = d;
+    }
+}
+
+// Runs all steps back. The gradients by the program's outputs are in their rows already; those by
+// coefficients are added to the block's. Ends with no barrier pending: what a thread wrote last is its own.
+template <int OPS>
+__device__ __forceinline__ void backward(const Buffers& buffers, Lane& lane, long long row) {
+    for (int n = lane.count - 1; n >= 0; --n) {
+        const Step& step = lane.steps[n];
+        if (step.out.gradient == NOWHERE) continue;
+        const Operand* in = lane.operands + step.first_input;
+        const int width = step.inputs > 0 ? in[0].units : 0;
+        if (OCCURS(PRODUCT_SUM) && step.op == PRODUCT_SUM) {
+            switch (width) {
+#define CASE(K) case K: product_back<K>(lane, step, in); break;
+                EACH_WIDTH(CASE)
+#undef CASE
+                default:
+                    if (ANY_WIDTH) product_back<0>(lane, step, in);
+            }
+        } else if (OCCURS(PRODUCT) && step.op == PRODUCT) {
+            product_back<0>(lane, step, in);
+        } else if (OCCURS(KRONECKER) && step.op == KRONECKER) {
+            kronecker_back(lane, step, in);
+        } else if ((OCCURS(SUM) && step.op == SUM) || (OCCURS(MIX) && step.op == MIX)) {
+            sum_back<OPS>(lane, step, in);
+        } else if ((OCCURS(LOOKUP) && step.op == LOOKUP) || (OCCURS(GAUSSIAN) && step.op == GAUSSIAN)) {
+            leaf_back<OPS>(lane, step);
+        } else if (OCCURS(IMPORT) && step.op == IMPORT) {
+            export_gradient(buffers, lane, step, row);
+        } else if ((OCCURS(ADD_LOGS) && step.op == ADD_LOGS) || (OCCURS(EXPONENTIATE) && step.op == EXPONENTIATE)) {
+            elementwise_back(lane, step, in);
+        }
+    }
+}

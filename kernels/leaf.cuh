@@ -1,0 +1,29 @@
+// Densities, and the way from logarithms to mantissas.
+
+// out[j] = ln N(x; mean, variance) from a table [units][4] of mean, 1/variance, -½ ln(2π variance) and
+// padding; zero where x is missing.
+__device__ __forceinline__ void log_densities(float x, const float* table, int units, float* out) {
+    for (int j = 0; j < units; ++j) {
+        const float4 normal = four(table + 4 * j);
+        const float d = x - normal.x;
+        at(out, j) = x != x ? 0.0f : normal.z - 0.5f * d * d * normal.y;
+    }
+}
+
+// rows = e^rows, as mantissas with one exponent: the largest comes to lie in [1, 2) times rounding. The
+// difference is taken in double precision, so that a large logarithm keeps its digits.
+__device__ __forceinline__ Scaled exponentiate(int units, float* rows) {
+    float top = -infinity();
+    for (int j = 0; j < units; ++j) top = fmaxf(top, at(rows, j));
+    const bool finite = top > -infinity() && top < infinity();
+    const double exponent = finite ? floor(top * LOG2_E) : 0.0;
+    Scaled scaled = {1.0f, (int)exponent, 0.0f};
+    for (int j = 0; j < units; ++j) {
+        const float log = at(rows, j);
+        const float unit = expf((float)(log - exponent * LN_2));
+        const bool lost = unit < LOSS && log > -infinity();
+        at(rows, j) = lost ? 0.0f : unit;
+        if (lost) scaled.bound += LOSS;
+    }
+    return scaled;
+}

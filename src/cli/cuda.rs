@@ -1,0 +1,92 @@
+//! What `pcc compile` makes for CUDA: the source, PTX, or a folder that another program can load.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::args::Emit;
+use super::failure::Failure;
+use crate::compile::Compiled;
+use crate::data::write::write_whole;
+use crate::diag::{Code, Diagnostic};
+use crate::engine::cuda::{
+    self, Architecture, Cache, Form, Layout, Manifest, Specialisation, compile, source,
+};
+use crate::plan::Plan;
+
+/// The architecture that a target names: `cuda` is that of the device at hand; `None` for `cpu`.
+///
+/// # Errors
+/// E0701 where the device at hand is asked for and there is none.
+pub fn architecture(target: &str) -> Result<Option<Architecture>, Failure> {
+    match target.strip_prefix("cuda") {
+        None => Ok(None),
+        Some("") => Ok(Some(cuda::probe()?)),
+        // The command line lets no other text pass than `cuda:sm_NN`.
+        Some(named) => Ok(named.trim_start_matches(':').parse().ok()),
+    }
+}
+
+/// The text of a stage: the source, which needs nothing, or PTX, which needs NVRTC.
+///
+/// # Errors
+/// E0701 without NVRTC, and for source that it refuses.
+pub fn emitted(
+    emit: Option<Emit>,
+    plan: &Plan,
+    compiled: &Compiled,
+    architecture: Option<Architecture>,
+) -> Result<String, Failure> {
+    let source = source(&Specialisation::of(plan, &compiled.parameters)?);
+    if emit == Some(Emit::Cuda) {
+        return Ok(source);
+    }
+    let module = compile(&source, architecture.unwrap_or(Architecture::OLDEST), Form::Ptx)?;
+    Ok(String::from_utf8_lossy(&module.code).into_owned())
+}
+
+/// Writes a folder: code, source, manifest and tables.
+///
+/// # Errors
+/// E0701 without NVRTC; E0001 for what cannot be written.
+pub fn write(
+    folder: &Path,
+    plan: &Plan,
+    compiled: &Compiled,
+    architecture: Architecture,
+) -> Result<(), Failure> {
+    let specialisation = Specialisation::of(plan, &compiled.parameters)?;
+    let source = source(&specialisation);
+    let layout = Layout::new(compiled, plan.clone(), specialisation);
+    let module = compile(&source, architecture, Form::Cubin)?;
+    let manifest = Manifest::new(&layout, &compiled.parameters, architecture);
+    let written = std::fs::create_dir_all(folder).and_then(|()| {
+        let file =
+            |name: &str, bytes: &[u8]| write_whole(&folder.join(name), |out| out.write_all(bytes));
+        file("module.cubin", &module.code)?;
+        file("module.cu", source.as_bytes())?;
+        for (name, words) in layout.words() {
+            file(&format!("{name}.bin"), &little_ended(words, |word| word.to_le_bytes()))?;
+        }
+        let constants = little_ended(layout.constants(), |number| number.to_le_bytes());
+        file("coefficients.bin", &constants)?;
+        let text = serde_json::to_string_pretty(&manifest).map_err(io::Error::from)?;
+        file("manifest.json", format!("{text}\n").as_bytes())
+    });
+    written.map_err(|error| {
+        Diagnostic::new(Code::E0001, format!("the folder cannot be written: {error}"))
+            .in_file(folder.display().to_string())
+            .into()
+    })
+}
+
+fn little_ended<T: Copy>(numbers: &[T], bytes: impl Fn(T) -> [u8; 4]) -> Vec<u8> {
+    numbers.iter().flat_map(|&number| bytes(number)).collect()
+}
+
+/// Where compiled modules are kept: `pcc` in the folder for caches that the environment names.
+pub fn cache() -> Option<Cache> {
+    let named = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let folder = named.map(PathBuf::from).or_else(home)?;
+    Some(Cache::new(folder.join("pcc")))
+}

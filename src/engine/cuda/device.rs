@@ -1,0 +1,134 @@
+//! What the engine asks of a device: memory, copies and launches, in order.
+//!
+//! The engine is written against this trait, so that all of it but the driver's calls runs in tests without
+//! a device: there the kernels are compiled for the processor. Multi-device reductions would be another
+//! implementor.
+
+use crate::diag::Diagnostic;
+
+/// A kernel of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// Logits, by the network.
+    MakeLogits,
+    /// Weights of logits, and tables of leaves.
+    MakeWeights,
+    /// Which parts may run without their guard.
+    Certify,
+    /// Every part below the head, forward.
+    ForwardParts,
+    /// The head, forward and back.
+    Head,
+    /// Every part below the head, forward again and back.
+    BackwardParts,
+    /// The gradients of all shards, summed.
+    SumShards,
+    /// The gradients by logits, and by leaves.
+    WeightsBack,
+    /// Those by embeddings and the network.
+    LogitsBack,
+    /// Those by the network, summed.
+    SumNetwork,
+}
+
+impl Kernel {
+    /// All kernels, in the order in which a step of training launches them.
+    pub const ALL: [Kernel; 10] = [
+        Kernel::MakeLogits,
+        Kernel::MakeWeights,
+        Kernel::Certify,
+        Kernel::ForwardParts,
+        Kernel::Head,
+        Kernel::BackwardParts,
+        Kernel::SumShards,
+        Kernel::WeightsBack,
+        Kernel::LogitsBack,
+        Kernel::SumNetwork,
+    ];
+
+    /// What makes weights of parameters.
+    pub const MAKE: [Kernel; 3] = [Kernel::MakeLogits, Kernel::MakeWeights, Kernel::Certify];
+
+    /// What evaluates a batch.
+    pub const EVALUATE: [Kernel; 2] = [Kernel::ForwardParts, Kernel::Head];
+
+    /// What takes its gradients back.
+    pub const BACK: [Kernel; 5] = [
+        Kernel::BackwardParts,
+        Kernel::SumShards,
+        Kernel::WeightsBack,
+        Kernel::LogitsBack,
+        Kernel::SumNetwork,
+    ];
+
+    /// The name in the module.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kernel::MakeLogits => "make_logits",
+            Kernel::MakeWeights => "make_weights",
+            Kernel::Certify => "certify",
+            Kernel::ForwardParts => "forward_parts",
+            Kernel::Head => "head",
+            Kernel::BackwardParts => "backward_parts",
+            Kernel::SumShards => "sum_shards",
+            Kernel::WeightsBack => "weights_back",
+            Kernel::LogitsBack => "logits_back",
+            Kernel::SumNetwork => "sum_network",
+        }
+    }
+}
+
+/// How a kernel is launched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Which.
+    pub kernel: Kernel,
+    /// Blocks.
+    pub blocks: u32,
+    /// Threads of a block.
+    pub threads: u32,
+    /// Bytes of dynamic shared memory of a block.
+    pub shared_bytes: u32,
+}
+
+/// Memory of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// Which allocation of the device, from zero.
+    pub index: usize,
+    /// Where it lies, as the kernels see it.
+    pub address: u64,
+    /// Its size.
+    pub bytes: usize,
+}
+
+/// A device with a loaded module. All calls take effect in the order in which they are made; a fault of
+/// one may be reported by a later one.
+pub trait Device: Send {
+    /// Memory of undefined contents.
+    ///
+    /// # Errors
+    /// E0701 where there is none left.
+    fn allocate(&mut self, bytes: usize) -> Result<Buffer, Diagnostic>;
+
+    /// Copies to the beginning of a buffer.
+    ///
+    /// # Errors
+    /// E0701 for a lost device; for more bytes than the buffer has.
+    fn write(&mut self, buffer: Buffer, bytes: &[u8]) -> Result<(), Diagnostic>;
+
+    /// Copies from the beginning of a buffer, after all that was launched before.
+    ///
+    /// # Errors
+    /// E0701 for a lost device; for more bytes than the buffer has.
+    fn read(&mut self, buffer: Buffer, bytes: &mut [u8]) -> Result<(), Diagnostic>;
+
+    /// Launches a kernel on `Buffers`, given as its words.
+    ///
+    /// # Errors
+    /// E0701 for a launch that the device refuses.
+    fn launch(&mut self, launch: Launch, buffers: &[u64]) -> Result<(), Diagnostic>;
+
+    /// What the bits of results depend on: the device's architecture and how it was compiled for.
+    fn arithmetic(&self) -> String;
+}

@@ -1,0 +1,331 @@
+//! A plan, run on a device.
+//!
+//! Weights are made where their makers have kernels; else the host makes them by the CPU engine's code, so every
+//! parameterizer works. Rows in doubt are settled on the host, in the log domain, by that engine too: then the
+//! gradients of these rows, and of no others, come from there.
+
+use std::sync::Arc;
+
+use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
+
+use super::device::{Buffer, Device, Kernel};
+use super::layout::{Content, FIELDS, Field, Layout};
+use crate::compile::Compiled;
+use crate::data::Dataset;
+use crate::diag::Diagnostic;
+use crate::engine::cpu::CpuExecutable;
+use crate::engine::{Executable, Tally};
+use crate::plan::{Plan, Purpose};
+
+/// A plan, ready to run on a device.
+pub struct DeviceExecutable<D> {
+    /// Settles rows in doubt, and makes weights that the device cannot. Its plan has one shard.
+    host: CpuExecutable,
+    device: D,
+    layout: Layout,
+    fields: [Field; FIELDS],
+    /// The buffer of each field; `None` for numbers.
+    buffers: [Option<Buffer>; FIELDS],
+    /// What the kernels are given: addresses and numbers, by field.
+    words: [u64; FIELDS],
+    staging: Staging,
+    fault: Option<Diagnostic>,
+}
+
+/// What is copied to and from the device, and the host's share of a step.
+struct Staging {
+    coefficients: Vec<f32>,
+    certified: Vec<i32>,
+    in_doubt: Vec<i32>,
+    parameters: Vec<f32>,
+    gradient: Vec<f32>,
+    /// Whether the host has made the weights of `parameters`.
+    host_is_loaded: bool,
+}
+
+impl<D: Device> DeviceExecutable<D> {
+    /// Loads a layout of `compiled` on a device whose module was made for its specialisation. The host uses
+    /// `threads` threads; 0 for as many as it has.
+    ///
+    /// # Errors
+    /// E0702 for a plan that may not be run; what the device reports.
+    pub fn new(
+        compiled: Arc<Compiled>,
+        layout: Layout,
+        device: D,
+        threads: usize,
+    ) -> Result<Self, Diagnostic> {
+        let parameters = compiled.parameters.tensors().len();
+        let host = Plan { shards: 1, ..layout.plan.clone() };
+        let staging = Staging {
+            coefficients: layout.constants.clone(),
+            certified: vec![0; layout.plan.parts.len()],
+            in_doubt: vec![0; layout.plan.batch as usize],
+            parameters: vec![0.0; parameters],
+            gradient: vec![0.0; parameters],
+            host_is_loaded: false,
+        };
+        let mut executable = DeviceExecutable {
+            host: CpuExecutable::new(compiled, host, threads)?,
+            device,
+            fields: layout.fields(),
+            layout,
+            buffers: [None; FIELDS],
+            words: [0; FIELDS],
+            staging,
+            fault: None,
+        };
+        executable.allocate()?;
+        executable.fill()?;
+        Ok(executable)
+    }
+
+    /// Allocates all buffers.
+    fn allocate(&mut self) -> Result<(), Diagnostic> {
+        let total = self.layout.bytes();
+        for (at, field) in self.fields.iter().enumerate() {
+            match field.content {
+                Content::Number(number) => self.words[at] = number,
+                Content::Buffer { bytes: 0, .. } => {}
+                Content::Buffer { bytes, .. } => {
+                    let note = format!("the plan takes {total} bytes on the device in all");
+                    let buffer = self.device.allocate(bytes).map_err(|fault| fault.note(note))?;
+                    self.words[at] = buffer.address;
+                    self.buffers[at] = Some(buffer);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what never changes, and what must be there before it is first made.
+    fn fill(&mut self) -> Result<(), Diagnostic> {
+        for (name, words) in self.layout.words() {
+            let at = self.fields.iter().position(|field| field.name == name);
+            if let Some(buffer) = at.and_then(|at| self.buffers[at]) {
+                self.device.write(buffer, cast_slice(words))?;
+            }
+        }
+        // Rows beyond the batch are evaluated too; an output that the head does not read has no gradient, nor
+        // has a parameter that nothing reads.
+        for name in ["data", "d_handed", "gradient"] {
+            if let Some(buffer) = self.buffer(name) {
+                self.device.write(buffer, &vec![0; buffer.bytes])?;
+            }
+        }
+        match self.buffer("coefficients") {
+            Some(buffer) => self.device.write(buffer, cast_slice(&self.layout.constants)),
+            None => Ok(()),
+        }
+    }
+
+    fn buffer(&self, name: &str) -> Option<Buffer> {
+        let at = self.fields.iter().position(|field| field.name == name)?;
+        self.buffers[at]
+    }
+
+    /// Changes the number of this name.
+    fn set(&mut self, name: &str, number: usize) {
+        let at = self.fields.iter().position(|field| field.name == name);
+        at.into_iter().for_each(|at| self.words[at] = number as u64);
+    }
+
+    /// Copies from the buffer of this name, if the plan has it.
+    fn download<T: Pod>(&mut self, name: &str, numbers: &mut [T]) -> Result<(), Diagnostic> {
+        match self.buffer(name) {
+            Some(buffer) => self.device.read(buffer, cast_slice_mut(numbers)),
+            None => Ok(()),
+        }
+    }
+
+    /// Launches some kernels, those that have something to do, for `rows` rows of a batch.
+    fn launch(&mut self, rows: usize, kernels: &[Kernel]) -> Result<(), Diagnostic> {
+        self.set("rows", rows);
+        for &kernel in kernels {
+            if let Some(launch) = self.layout.launch(kernel, rows) {
+                self.device.launch(launch, &self.words)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the weights, on the device if it can.
+    fn make_weights(&mut self, parameters: &[f32]) -> Result<(), Diagnostic> {
+        self.staging.parameters.copy_from_slice(parameters);
+        self.staging.host_is_loaded = false;
+        if self.layout.weights.is_none() {
+            return self.copy_weights();
+        }
+        if let Some(buffer) = self.buffer("parameters") {
+            self.device.write(buffer, cast_slice(parameters))?;
+        }
+        self.launch(0, &Kernel::MAKE)
+    }
+
+    /// Makes the weights on the host.
+    fn load_host(&mut self) {
+        if !std::mem::replace(&mut self.staging.host_is_loaded, true) {
+            self.host.load(&self.staging.parameters);
+        }
+    }
+
+    /// Makes the weights on the host, and copies them.
+    fn copy_weights(&mut self) -> Result<(), Diagnostic> {
+        self.load_host();
+        for part in 0..self.layout.plan.parts.len() {
+            let (coefficients, certified) = self.host.coefficients(part);
+            self.layout.tables.spread(part, coefficients, &mut self.staging.coefficients);
+            self.staging.certified[part] = i32::from(certified);
+        }
+        if let Some(buffer) = self.buffer("coefficients") {
+            self.device.write(buffer, cast_slice(&self.staging.coefficients))?;
+        }
+        match self.buffer("certified") {
+            Some(buffer) => self.device.write(buffer, cast_slice(&self.staging.certified)),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs the passes over some rows of the data, and settles those in doubt. Returns how many there were.
+    fn pass(
+        &mut self,
+        data: &Dataset,
+        rows: &[u32],
+        log_p: &mut [f64],
+        train: bool,
+    ) -> Result<usize, Diagnostic> {
+        if let Some(buffer) = self.buffer("data") {
+            self.device.write(buffer, cast_slice(self.host.gather_rows(data, rows)))?;
+        }
+        self.set("train", usize::from(train));
+        self.launch(rows.len(), &Kernel::EVALUATE)?;
+        if train {
+            self.launch(rows.len(), &Kernel::BACK)?;
+        }
+        self.download("log_p", log_p)?;
+        let mut in_doubt = std::mem::take(&mut self.staging.in_doubt);
+        let read = self.download("in_doubt", &mut in_doubt[..rows.len()]);
+        self.staging.in_doubt = in_doubt;
+        read?;
+        if train {
+            self.take_gradients()?;
+        }
+        let missing = data.has_missing();
+        if self.staging.in_doubt[..rows.len()].iter().any(|&flag| flag != 0) {
+            self.load_host();
+        }
+        let in_doubt = self.staging.in_doubt[..rows.len()].iter().zip(0..);
+        let in_doubt = in_doubt.filter(|(flag, _)| **flag != 0).map(|(_, row)| row);
+        Ok(self.host.settle(in_doubt, rows.len(), missing, train, log_p))
+    }
+
+    /// What the host has of the gradients by coefficients before rows in doubt add theirs: all others' if it
+    /// takes them back to parameters, else nothing.
+    fn take_gradients(&mut self) -> Result<(), Diagnostic> {
+        let parts = self.layout.plan.parts.len();
+        if self.layout.weights.is_some() {
+            (0..parts).for_each(|part| self.host.d_coefficients(part).fill(0.0));
+            return Ok(());
+        }
+        let mut d_coefficients = std::mem::take(&mut self.staging.coefficients);
+        let read = self.download("d_coefficients", &mut d_coefficients);
+        for part in 0..parts {
+            let own = self.host.d_coefficients(part);
+            self.layout.tables.collect(part, &d_coefficients, own);
+        }
+        // Between the rows of tables there are zeros, as the staging of weights must have them.
+        self.staging.coefficients = d_coefficients;
+        read
+    }
+
+    fn step(
+        &mut self,
+        parameters: &[f32],
+        data: &Dataset,
+        rows: &[u32],
+        log_p: &mut [f64],
+        gradient: &mut [f32],
+    ) -> Result<usize, Diagnostic> {
+        self.make_weights(parameters)?;
+        let in_logs = self.pass(data, rows, log_p, true)?;
+        if self.layout.weights.is_none() {
+            self.host.collect_gradients(parameters, gradient);
+            return Ok(in_logs);
+        }
+        self.download("gradient", gradient)?;
+        if in_logs > 0 {
+            self.host.collect_gradients(parameters, &mut self.staging.gradient);
+            let pairs = gradient.iter_mut().zip(&self.staging.gradient);
+            pairs.for_each(|(sum, &more)| *sum += more);
+        }
+        Ok(in_logs)
+    }
+
+    /// Runs `work` unless the device has failed before. Where it fails, the results are no numbers, and the
+    /// fault is kept until it is asked for.
+    fn guarded(
+        &mut self,
+        log_p: &mut [f64],
+        work: impl FnOnce(&mut Self, &mut [f64]) -> Result<usize, Diagnostic>,
+    ) -> Tally {
+        let done = match &self.fault {
+            Some(fault) => Err(fault.clone()),
+            None => work(self, log_p),
+        };
+        match done {
+            Ok(in_logs) => {
+                let impossible = log_p.iter().filter(|&&log| log == f64::NEG_INFINITY).count();
+                Tally { impossible, in_logs }
+            }
+            Err(fault) => {
+                log_p.fill(f64::NAN);
+                self.fault = Some(fault);
+                Tally::default()
+            }
+        }
+    }
+}
+
+impl<D: Device> Executable for DeviceExecutable<D> {
+    fn load(&mut self, parameters: &[f32]) {
+        self.guarded(&mut [], |this, _| this.make_weights(parameters).map(|()| 0));
+    }
+
+    fn log_likelihood(&mut self, data: &Dataset, rows: &[u32], log_p: &mut [f64]) -> Tally {
+        let mut tally = Tally::default();
+        let batch = self.layout.plan.batch as usize;
+        for (rows, log_p) in rows.chunks(batch).zip(log_p.chunks_mut(batch)) {
+            tally += self.guarded(log_p, |this, log_p| this.pass(data, rows, log_p, false));
+        }
+        tally
+    }
+
+    /// # Panics
+    /// When the plan is for evaluation only, or there are more rows than its batch.
+    fn gradient(
+        &mut self,
+        parameters: &[f32],
+        data: &Dataset,
+        rows: &[u32],
+        log_p: &mut [f64],
+        gradient: &mut [f32],
+    ) -> Tally {
+        let plan = &self.layout.plan;
+        assert!(plan.purpose == Purpose::Train, "a plan for evaluation has no gradients");
+        assert!(rows.len() <= plan.batch as usize, "more rows than the plan's batch");
+        let tally =
+            self.guarded(log_p, |this, log_p| this.step(parameters, data, rows, log_p, gradient));
+        if self.fault.is_some() {
+            gradient.fill(f32::NAN);
+        }
+        tally
+    }
+
+    fn fault(&self) -> Option<Diagnostic> {
+        self.fault.clone()
+    }
+
+    fn arithmetic(&self) -> String {
+        format!("{}, {} threads", self.device.arithmetic(), self.layout.specialisation.threads)
+    }
+}

@@ -1,0 +1,212 @@
+//! A plan laid out for a device: its tables, what each buffer holds and how large it is, and its launches.
+//!
+//! The fields are those of `Buffers` in `kernels/program.cuh`, in its order; a test compares the two.
+
+use super::device::{Kernel, Launch};
+use super::emit::Specialisation;
+use super::tables::Tables;
+use super::weights::{self, WeightTables, count};
+use crate::compile::Compiled;
+use crate::engine::cpu::constant_coefficients;
+use crate::plan::{LANES, Plan, Purpose};
+
+/// What a field of `Buffers` holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// The address of a buffer of so many bytes. `constant`: no kernel writes it.
+    Buffer { bytes: usize, constant: bool },
+    /// A number.
+    Number(u64),
+}
+
+/// Fields of `Buffers`.
+pub(super) const FIELDS: usize = 38;
+
+/// A field of `Buffers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) content: Content,
+}
+
+/// Blocks that a device runs at once, generously: the largest today have 132 multiprocessors, of which
+/// each holds a few blocks of this engine. More work than blocks is gone through in turns.
+const BLOCKS: usize = 528;
+
+/// A plan, ready to be loaded on a device.
+pub struct Layout {
+    pub(super) plan: Plan,
+    pub(super) specialisation: Specialisation,
+    pub(super) tables: Tables,
+    /// How the device makes weights; `None`: the host does.
+    pub(super) weights: Option<WeightTables>,
+    /// All coefficients as far as nothing learns them, zero elsewhere.
+    pub(super) constants: Vec<f32>,
+    sizes: Sizes,
+}
+
+/// Rows, blocks and shards of a plan's passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sizes {
+    /// Rows of a batch that there is room for.
+    pitch: usize,
+    /// Runs of tiles that gradients are summed over.
+    shards: usize,
+    /// Blocks of the passes, and arenas.
+    blocks: usize,
+    /// Blocks of the network's kernels.
+    network_blocks: usize,
+}
+
+impl Sizes {
+    fn of(plan: &Plan, specialisation: &Specialisation, sectors: usize) -> Self {
+        let threads = specialisation.threads as usize;
+        let pitch = (plan.batch as usize).next_multiple_of(threads.max(LANES));
+        let tiles = pitch / threads;
+        let parts = plan.below_head().len().max(1);
+        // As many shards as give every block work, no more: each has its gradients by coefficients.
+        let shards = BLOCKS.div_ceil(parts).min(tiles);
+        let blocks = (parts * tiles).min(BLOCKS);
+        let network_blocks = sectors.div_ceil(threads).min(BLOCKS);
+        Sizes { pitch, shards, blocks, network_blocks }
+    }
+}
+
+impl Layout {
+    /// Lays a plan of `compiled` out for kernels of this specialisation.
+    pub fn new(compiled: &Compiled, plan: Plan, specialisation: Specialisation) -> Self {
+        let tables = Tables::new(&plan);
+        let mut constants = vec![0.0; tables.coefficients];
+        let mut leasts = Vec::new();
+        for (number, part) in plan.parts.iter().enumerate() {
+            let mut own = vec![0.0; plan.program(part).coefficients as usize];
+            leasts.push(constant_coefficients(&compiled.circuit, part, &mut own));
+            tables.spread(number, &own, &mut constants);
+        }
+        let weights = WeightTables::new(compiled, &plan, &tables, &leasts);
+        let sectors = weights.as_ref().map_or(0, |made| count(&made.sectors, weights::SECTOR));
+        let sizes = Sizes::of(&plan, &specialisation, sectors);
+        Layout { plan, specialisation, tables, weights, constants, sizes }
+    }
+
+    /// The tables that never change, with the names of the buffers that hold them.
+    pub fn words(&self) -> Vec<(&'static str, &[i32])> {
+        let mut words = self.tables.words().to_vec();
+        if let Some(made) = &self.weights {
+            words.extend([
+                ("weight_rows", &made.rows[..]),
+                ("sectors", &made.sectors),
+                ("layers", &made.layers),
+                ("certificates", &made.certificates),
+            ]);
+        }
+        words
+    }
+
+    /// All coefficients as far as nothing learns them, zero elsewhere.
+    pub fn constants(&self) -> &[f32] {
+        &self.constants
+    }
+
+    /// The fields of `Buffers`, for a full batch.
+    pub(super) fn fields(&self) -> [Field; FIELDS] {
+        let Layout { plan, specialisation, tables, sizes, .. } = self;
+        let Sizes { pitch, shards, blocks, network_blocks } = *sizes;
+        let none = WeightTables::default();
+        let made = self.weights.as_ref().unwrap_or(&none);
+        let back = usize::from(plan.purpose == Purpose::Train);
+        let arena = self.specialisation.arenas.largest();
+        let workspace = arena * specialisation.threads as usize * blocks.max(network_blocks);
+        let weight_rows = count(&made.rows, weights::ROW);
+        let words = self.words();
+        let table = |name| {
+            let found = words.iter().find(|(table, _)| *table == name);
+            buffer(name, found.map_or(0, |(_, words)| words.len()), true)
+        };
+        let input = |name, words| buffer(name, words, true);
+        let output = |name, words| buffer(name, words, false);
+        let number = |name, number: usize| Field { name, content: Content::Number(number as u64) };
+        [
+            table("steps"),
+            table("operands"),
+            table("columns"),
+            table("parts"),
+            output("coefficients", tables.coefficients),
+            output("certified", plan.parts.len()),
+            input("data", pitch * plan.variables as usize),
+            output("handed", tables.handed * pitch),
+            output("handed_exponents", tables.outputs * pitch),
+            output("handed_bounds", tables.outputs * pitch),
+            output("d_handed", back * tables.handed * pitch),
+            output("log_p", 2 * pitch),
+            output("in_doubt", pitch),
+            output("partial", back * shards * tables.coefficients),
+            output("d_coefficients", back * tables.coefficients),
+            output("workspace", if specialisation.shared { 0 } else { workspace }),
+            input("parameters", made.parameters),
+            output("gradient", back * made.parameters),
+            table("weight_rows"),
+            output("row_least", weight_rows),
+            table("sectors"),
+            table("layers"),
+            table("certificates"),
+            output("network_partial", back * network_blocks * made.network),
+            number("parts_below", plan.below_head().len()),
+            number("rows", plan.batch as usize),
+            number("pitch", pitch),
+            number("variables", plan.variables as usize),
+            number("shards", shards),
+            number("arena", arena),
+            number("all_coefficients", tables.coefficients),
+            number("train", back),
+            number("weight_rows_count", weight_rows),
+            number("sectors_count", count(&made.sectors, weights::SECTOR)),
+            number("layers_count", count(&made.layers, weights::LAYER)),
+            number("network_columns", made.columns),
+            number("network_size", made.network),
+            number("network_blocks", network_blocks),
+        ]
+    }
+
+    /// The launch of a kernel over `rows` rows of a batch; `None` if it has nothing to do.
+    pub(super) fn launch(&self, kernel: Kernel, rows: usize) -> Option<Launch> {
+        let Sizes { shards, blocks, network_blocks, .. } = self.sizes;
+        let threads = self.specialisation.threads as usize;
+        let arenas = self.specialisation.arenas;
+        let parts = self.plan.below_head().len();
+        let warps = |items: usize| (items.div_ceil(threads / 32), BLOCKS, 0);
+        let learned = self.weights.as_ref();
+        let rows_of_weights = learned.map_or(0, |made| count(&made.rows, weights::ROW));
+        let numbers = |count: usize| (count.div_ceil(threads), BLOCKS, 0);
+        let (items, most, arena) = match kernel {
+            Kernel::MakeLogits | Kernel::LogitsBack => (network_blocks, BLOCKS, arenas.network),
+            Kernel::MakeWeights | Kernel::WeightsBack => warps(rows_of_weights),
+            Kernel::Certify => warps(learned.map_or(0, |_| self.plan.parts.len())),
+            Kernel::SumNetwork => numbers(learned.map_or(0, |made| made.network)),
+            Kernel::ForwardParts => (parts * rows.div_ceil(threads), blocks, arenas.parts),
+            Kernel::Head => (shards, blocks, arenas.head),
+            Kernel::BackwardParts => (parts * shards, blocks, arenas.parts),
+            Kernel::SumShards => numbers(self.tables.coefficients),
+        };
+        let shared = if self.specialisation.shared { arena * threads * WORD } else { 0 };
+        let (blocks, shared_bytes) = (items.min(most) as u32, shared as u32);
+        let threads = self.specialisation.threads;
+        (blocks > 0).then_some(Launch { kernel, blocks, threads, shared_bytes })
+    }
+
+    /// Bytes of all buffers.
+    pub fn bytes(&self) -> usize {
+        let of = |field: Field| match field.content {
+            Content::Buffer { bytes, .. } => bytes,
+            Content::Number(_) => 0,
+        };
+        self.fields().into_iter().map(of).sum()
+    }
+}
+
+fn buffer(name: &'static str, words: usize, constant: bool) -> Field {
+    Field { name, content: Content::Buffer { bytes: words * WORD, constant } }
+}
+
+/// Bytes of a number.
+const WORD: usize = size_of::<f32>();

@@ -1,0 +1,481 @@
+//! A plan as the tables of integers that the kernels read, and the layout of coefficients on a device.
+//!
+//! The structures are those of `kernels/program.cuh`, word for word; the test below reads that file.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use crate::ids::Id;
+use crate::plan::{Column, Input, Op, Part, Plan, Program, Purpose, Source, Step, Value};
+
+/// The names of the operations in the kernels, by code.
+pub(super) const OPS: [&str; 11] = [
+    "LOOKUP",
+    "GAUSSIAN",
+    "ONE",
+    "IMPORT",
+    "PRODUCT",
+    "KRONECKER",
+    "ADD_LOGS",
+    "EXPONENTIATE",
+    "SUM",
+    "MIX",
+    "PRODUCT_SUM",
+];
+
+/// No place, and a gradient that goes on to a table; see `Operand`.
+pub(super) const NOWHERE: i32 = -1;
+const TO_TABLE: i32 = -2;
+
+/// The code of an operation; none of those that have no kernel yet.
+pub(super) fn code(op: Op) -> Option<usize> {
+    Some(match op {
+        Op::Lookup { .. } => 0,
+        Op::Gaussian { .. } => 1,
+        Op::One => 2,
+        Op::Import { .. } => 3,
+        Op::Product => 4,
+        Op::Kronecker => 5,
+        Op::AddLogs => 6,
+        Op::Exponentiate => 7,
+        Op::Sum { .. } => 8,
+        Op::Mix { .. } => 9,
+        Op::ProductSum { .. } => 10,
+        Op::LogLookup { .. } | Op::Poisson { .. } | Op::Sparse { .. } => return None,
+    })
+}
+
+/// A table of coefficients: `rows` × `cols`, at `host` of its part in the plan and at `device` of all
+/// coefficients on the device, where each row begins at a multiple of four.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Table {
+    host: usize,
+    device: usize,
+    rows: usize,
+    cols: usize,
+}
+
+/// `cols`, rounded up to a multiple of four.
+fn pitch(cols: usize) -> usize {
+    cols.next_multiple_of(4)
+}
+
+/// What the kernels read of a plan.
+pub(super) struct Tables {
+    /// `Step`s of all programs, skipping inline values.
+    steps: Vec<i32>,
+    /// `Operand`s: of all steps, then the outputs of all programs.
+    operands: Vec<i32>,
+    /// `Column`s of all parts.
+    columns: Vec<i32>,
+    /// `Part`s, as 64-bit words.
+    parts: Vec<i32>,
+    /// Units that all parts hand to the head.
+    pub(super) handed: usize,
+    /// Outputs of all parts.
+    pub(super) outputs: usize,
+    /// Numbers of all coefficients on the device.
+    pub(super) coefficients: usize,
+    /// The tables of each part.
+    layouts: Vec<Vec<Table>>,
+}
+
+/// A table of coefficients on the device, as a manifest lists it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct PlacedTable {
+    /// Which part; the head is last.
+    part: usize,
+    /// Whose coefficients these are.
+    source: Source,
+    /// Its first number among all coefficients.
+    at: usize,
+    /// Rows.
+    rows: usize,
+    /// Columns.
+    cols: usize,
+    /// Numbers from one row to the next.
+    pitch: usize,
+}
+
+/// Where a program's steps and outputs begin, and the rows that it needs.
+struct Placed {
+    first_step: usize,
+    steps: usize,
+    first_output: usize,
+    /// The shape of the table at each place of the part's coefficients.
+    shapes: HashMap<usize, (usize, usize)>,
+    /// Where each of the plan's places lies on the device.
+    device: HashMap<usize, usize>,
+    needs: Needs,
+}
+
+/// Rows of the arena of a block.
+#[derive(Clone, Copy, Debug, Default)]
+struct Needs {
+    formed: usize,
+    inline: usize,
+    total: usize,
+}
+
+impl Needs {
+    fn of(program: &Program, train: bool) -> Self {
+        let units = |input: &Input| program.values[input.value as usize].units as usize;
+        let formed = program.steps.iter().map(|step| {
+            let inputs = program.inputs(step).iter();
+            let own = program.values[step.output as usize].units as usize;
+            match step.op {
+                Op::Lookup { .. } | Op::Gaussian { .. } | Op::One | Op::Import { .. } => 0,
+                _ => own.max(inputs.map(units).sum()),
+            }
+        });
+        let inline = program.values.iter().filter(|value| value.is_inline());
+        let formed = formed.max().unwrap_or(0);
+        let inline = inline.map(|value| value.units as usize).max().unwrap_or(0);
+        let forward = (program.rows + 2 * program.exponents) as usize + formed + 2 * inline;
+        let back = program.gradient_rows as usize + formed + 2 * inline + 2;
+        Needs { formed, inline, total: forward + if train { back } else { 0 } }
+    }
+}
+
+/// Rows of the arenas that a plan needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Arenas {
+    /// Of any part below the head.
+    pub(super) parts: usize,
+    /// Of the head.
+    pub(super) head: usize,
+    /// Of the network that makes weights.
+    pub(super) network: usize,
+}
+
+impl Arenas {
+    pub(super) fn of(plan: &Plan, network: usize) -> Self {
+        let train = plan.purpose == Purpose::Train;
+        let rows = |part: &Part| Needs::of(plan.program(part), train).total;
+        let parts = plan.below_head().iter().map(rows).max().unwrap_or(0);
+        Arenas { parts, head: rows(plan.head()), network }
+    }
+
+    /// Of the largest.
+    pub(super) fn largest(self) -> usize {
+        self.parts.max(self.head).max(self.network)
+    }
+}
+
+/// Where the coefficients of an operation begin in its part, and its rows and columns.
+fn table(program: &Program, step: &Step) -> Option<(usize, usize, usize)> {
+    let units = program.values[step.output as usize].units as usize;
+    let inputs = program.inputs(step);
+    let width = |input: &Input| program.values[input.value as usize].units as usize;
+    let (at, cols) = match step.op {
+        Op::Lookup { table, states, .. } => (table, states as usize),
+        Op::Gaussian { table, .. } => (table, 3),
+        Op::Sum { weights } => (weights, inputs.iter().map(width).sum()),
+        Op::Mix { weights } => (weights, inputs.len()),
+        Op::ProductSum { weights } => (weights, inputs.first().map_or(0, width)),
+        _ => return None,
+    };
+    Some((at as usize, units, cols))
+}
+
+/// A row of the arena, or no place.
+fn place(row: u32) -> i32 {
+    if row == crate::plan::NOWHERE { NOWHERE } else { row as i32 }
+}
+
+impl Tables {
+    /// The tables of a plan.
+    pub(super) fn new(plan: &Plan) -> Self {
+        let mut tables = Tables {
+            steps: Vec::new(),
+            operands: Vec::new(),
+            columns: Vec::new(),
+            parts: Vec::new(),
+            handed: 0,
+            outputs: 0,
+            coefficients: 0,
+            layouts: Vec::new(),
+        };
+        let first_handed = Handed::all(plan);
+        let train = plan.purpose == Purpose::Train;
+        let placed: Vec<Placed> = (plan.programs.iter())
+            .map(|program| tables.program(program, &first_handed, train))
+            .collect();
+        for part in &plan.parts {
+            let is_head = std::ptr::eq(part, plan.head());
+            tables.part(plan.program(part), part, &placed[part.program as usize], is_head);
+        }
+        tables
+    }
+
+    fn program(&mut self, program: &Program, handed: &[Handed], train: bool) -> Placed {
+        let mut shapes = HashMap::new();
+        let mut device = HashMap::new();
+        let mut read: Vec<(usize, usize, usize)> =
+            program.steps.iter().filter_map(|step| table(program, step)).collect();
+        read.sort_unstable();
+        let mut end = 0;
+        for (at, rows, cols) in read {
+            if shapes.insert(at, (rows, cols)).is_none() {
+                device.insert(at, end);
+                end += rows * pitch(cols);
+            }
+        }
+        let needs = Needs::of(program, train);
+        let first_output = 0;
+        let first_step = self.steps.len() / STEP;
+        let mut placed = Placed { first_step, steps: 0, first_output, shapes, device, needs };
+        for step in &program.steps {
+            if !program.values[step.output as usize].is_inline() {
+                self.step(program, step, &placed, handed);
+                placed.steps += 1;
+            }
+        }
+        placed.first_output = self.operands.len() / OPERAND;
+        for &output in &program.outputs {
+            let words = operand(program, &program.values[output as usize], false, &placed);
+            self.operands.extend(words);
+        }
+        placed
+    }
+
+    fn step(&mut self, program: &Program, step: &Step, placed: &Placed, handed: &[Handed]) {
+        let first_input = (self.operands.len() / OPERAND) as i32;
+        for input in program.inputs(step) {
+            let value = &program.values[input.value as usize];
+            self.operands.extend(operand(program, value, input.first, placed));
+        }
+        let (at, width) = match table(program, step) {
+            Some((at, _, cols)) => (placed.device[&at] as i32, cols),
+            None => (0, 0),
+        };
+        let (table, column, states) = match step.op {
+            Op::Lookup { column, states, .. } => (at, column as i32, states as i32),
+            Op::Gaussian { column, .. } => (at, column as i32, 0),
+            Op::Import { part, output } => {
+                let of_part = &handed[part as usize];
+                (of_part.units[output as usize] as i32, (of_part.first + output as usize) as i32, 0)
+            }
+            _ => (at, 0, 0),
+        };
+        let inputs = program.inputs(step).len() as i32;
+        // A plan that has another was refused before.
+        let op = code(step.op).map_or(NOWHERE, |op| op as i32);
+        let (width, pitch) = (width as i32, pitch(width) as i32);
+        self.steps.extend([op, table, column, states, first_input, inputs, width, pitch]);
+        let value = &program.values[step.output as usize];
+        self.steps.extend(operand(program, value, false, placed));
+    }
+
+    fn part(&mut self, program: &Program, part: &Part, placed: &Placed, is_head: bool) {
+        let first_column = self.columns.len() / COLUMN;
+        for column in &part.columns {
+            self.columns.extend(match column {
+                Column::Variable(var) => [var.index() as i32, 0],
+                Column::Fixed(value) => [NOWHERE, value.to_bits() as i32],
+            });
+        }
+        let Needs { formed, inline, .. } = placed.needs;
+        let words = [
+            placed.first_step,
+            placed.steps,
+            first_column,
+            placed.first_output,
+            program.outputs.len(),
+            self.handed,
+            self.outputs,
+            program.rows as usize,
+            program.exponents as usize,
+            program.gradient_rows as usize,
+            formed,
+            inline,
+        ];
+        self.parts.extend(words.map(|word| word as i32));
+        let first = self.coefficients;
+        let mut layout: Vec<Table> = (placed.device.iter())
+            .map(|(&host, &device)| {
+                let (rows, cols) = placed.shapes[&host];
+                Table { host, device: first + device, rows, cols }
+            })
+            .collect();
+        layout.sort_unstable_by_key(|table| table.device);
+        let count: usize = layout.iter().map(|table| table.rows * pitch(table.cols)).sum();
+        self.parts.extend([first, count].into_iter().flat_map(words_of));
+        self.coefficients += count;
+        self.layouts.push(layout);
+        if !is_head {
+            self.handed += units_of(program).sum::<usize>();
+            self.outputs += program.outputs.len();
+        }
+    }
+
+    /// The tables that never change, with the names of the buffers that hold them.
+    pub(super) fn words(&self) -> [(&'static str, &[i32]); 4] {
+        [
+            ("steps", &self.steps),
+            ("operands", &self.operands),
+            ("columns", &self.columns),
+            ("parts", &self.parts),
+        ]
+    }
+
+    /// Where each table of coefficients lies.
+    pub(super) fn placed(&self, plan: &Plan) -> Vec<PlacedTable> {
+        let mut placed = Vec::new();
+        for (number, (part, layout)) in plan.parts.iter().zip(&self.layouts).enumerate() {
+            for table in layout {
+                let starts = |at: usize| at - part.first_coefficient == table.host;
+                let entry = part.coefficients.iter().find(|entry| starts(entry.at));
+                placed.extend(entry.map(|entry| PlacedTable {
+                    part: number,
+                    source: entry.source,
+                    at: table.device,
+                    rows: table.rows,
+                    cols: table.cols,
+                    pitch: pitch(table.cols),
+                }));
+            }
+        }
+        placed
+    }
+
+    /// Where a coefficient of a part lies on the device, and the pitch of its table.
+    pub(super) fn place(&self, part: usize, host: usize) -> Option<(usize, usize)> {
+        let holds =
+            |table: &&Table| (table.host..table.host + table.rows * table.cols).contains(&host);
+        let table = self.layouts[part].iter().find(holds)?;
+        let (row, col) = ((host - table.host) / table.cols, (host - table.host) % table.cols);
+        let pitch = pitch(table.cols);
+        Some((table.device + row * pitch + col, pitch))
+    }
+
+    /// Writes the coefficients of a part to their places among all on the device.
+    pub(super) fn spread(&self, part: usize, host: &[f32], device: &mut [f32]) {
+        for table in &self.layouts[part] {
+            for row in 0..table.rows {
+                let (from, to) =
+                    (table.host + row * table.cols, table.device + row * pitch(table.cols));
+                device[to..to + table.cols].copy_from_slice(&host[from..from + table.cols]);
+            }
+        }
+    }
+
+    /// The way back of [`Tables::spread`].
+    pub(super) fn collect(&self, part: usize, device: &[f32], host: &mut [f32]) {
+        for table in &self.layouts[part] {
+            for row in 0..table.rows {
+                let (to, from) =
+                    (table.host + row * table.cols, table.device + row * pitch(table.cols));
+                host[to..to + table.cols].copy_from_slice(&device[from..from + table.cols]);
+            }
+        }
+    }
+}
+
+/// Words of each structure.
+const OPERAND: usize = 8;
+const STEP: usize = 8 + OPERAND;
+const COLUMN: usize = 2;
+
+/// The words of a 64-bit number, lowest first.
+pub(super) fn words_of(number: usize) -> [i32; 2] {
+    [number as u32 as i32, (number as u64 >> 32) as i32]
+}
+
+fn units_of(program: &Program) -> impl Iterator<Item = usize> + '_ {
+    program.outputs.iter().map(|&output| program.values[output as usize].units as usize)
+}
+
+/// Where the outputs of a part lie among those of all parts.
+struct Handed {
+    /// The number of its first output.
+    first: usize,
+    /// The first unit of each output.
+    units: Vec<usize>,
+}
+
+impl Handed {
+    fn all(plan: &Plan) -> Vec<Handed> {
+        let (mut first, mut unit) = (0, 0);
+        let of = |part: &Part| {
+            let program = plan.program(part);
+            let begin = first;
+            first += program.outputs.len();
+            let units = units_of(program).map(|units| {
+                unit += units;
+                unit - units
+            });
+            Handed { first: begin, units: units.collect() }
+        };
+        plan.below_head().iter().map(of).collect()
+    }
+}
+
+/// The words of an `Operand`.
+fn operand(program: &Program, value: &Value, first: bool, placed: &Placed) -> [i32; OPERAND] {
+    let step = &program.steps[value.step as usize];
+    let (column, table, states) = match step.op {
+        Op::Lookup { column, table, states } if value.is_inline() => {
+            (column as i32, placed.device[&(table as usize)] as i32, states as i32)
+        }
+        _ => (0, 0, 0),
+    };
+    let gradient = match value.is_inline() && value.learns {
+        true => TO_TABLE,
+        false => place(value.gradient),
+    };
+    let (units, rows) = (value.units as i32, place(value.rows));
+    [units, rows, place(value.exponent), gradient, i32::from(first), column, table, states]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROGRAM: &str = include_str!("../../../kernels/program.cuh");
+
+    /// The names between the braces that follow `opening`, comments left out.
+    fn members(opening: &str) -> Vec<String> {
+        let after = PROGRAM.split_once(opening).map(|(_, after)| after).unwrap_or_default();
+        let body = after.split_once('}').map(|(body, _)| body).unwrap_or_default();
+        let code = body.lines().map(|line| line.split("//").next().unwrap_or_default());
+        let code: String = code.collect();
+        let names = code.split([',', ';']).map(str::trim).filter(|name| !name.is_empty());
+        names.map(|name| name.rsplit(' ').next().unwrap_or_default().to_string()).collect()
+    }
+
+    #[test]
+    fn the_kernels_name_the_same_operations_in_the_same_order() {
+        assert_eq!(members("enum Op {"), OPS);
+    }
+
+    #[test]
+    fn the_kernels_structures_have_as_many_words_and_the_same_fields() {
+        assert_eq!(
+            members("struct Operand {"),
+            ["units", "rows", "exponent", "gradient", "first", "column", "table", "states"]
+        );
+        let step =
+            ["op", "table", "column", "states", "first_input", "inputs", "width", "pitch", "out"];
+        assert_eq!(members("struct Step {"), step);
+        assert_eq!(members("struct Column {"), ["variable", "fixed"]);
+        let part = [
+            "first_step",
+            "steps",
+            "first_column",
+            "first_output",
+            "outputs",
+            "handed",
+            "handed_outputs",
+            "rows",
+            "exponents",
+            "gradients",
+            "formed",
+            "inline_rows",
+            "coefficients",
+            "count",
+        ];
+        assert_eq!(members("struct Part {"), part);
+    }
+}

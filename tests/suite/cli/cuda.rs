@@ -1,0 +1,64 @@
+//! CUDA from the command line: what needs no device works without one, and what needs one says so.
+
+use super::Folder;
+
+#[test]
+fn the_source_of_the_kernels_is_shown_without_a_device() {
+    let folder = Folder::with_circuit();
+    let source = folder.pcc("compile c.ron --emit cuda").ok().stdout;
+    assert!(source.starts_with("#define THREADS "), "{source}");
+    assert!(
+        source.contains("extern \"C\" __global__ void __launch_bounds__(THREADS, BLOCKS) head(")
+    );
+    let json = folder.pcc("compile c.ron --emit cuda --json").ok().json();
+    assert_eq!(json["emit"].as_str(), Some(source.as_str()));
+}
+
+#[test]
+fn where_there_is_no_device_one_sentence_says_so() {
+    if pcc::engine::cuda::probe().is_ok() {
+        return;
+    }
+    let folder = Folder::with_circuit();
+    for line in [
+        "train c.ron --train train.data -o m.pcc --engine cuda",
+        "eval c.ron --data test.data --engine cuda",
+        "compile c.ron --target cuda",
+    ] {
+        let done = folder.pcc(line);
+        assert_eq!(done.code, 3, "{line}: {}", done.stderr);
+        assert_eq!(done.stdout, "", "{line}");
+        assert_eq!(done.stderr.matches("error[E0701]").count(), 1, "{line}: {}", done.stderr);
+    }
+    assert_eq!(folder.files(), ["c.ron", "test.data", "train.data"]);
+}
+
+#[test]
+fn a_device_that_is_too_old_is_refused() {
+    let folder = Folder::with_circuit();
+    let done = folder.pcc("compile c.ron --target cuda:sm_70 -o out");
+    assert_eq!(done.code, 3, "{}", done.stderr);
+    assert!(done.stderr.contains("the kernels need sm_80 or later, not sm_70"), "{}", done.stderr);
+}
+
+#[test]
+fn an_artifact_holds_the_code_the_manifest_and_the_tables_that_it_names() {
+    if pcc::engine::cuda::compiler().is_none() {
+        return crate::cuda::skipped("writing an artifact", "NVRTC cannot be loaded");
+    }
+    let folder = Folder::with_circuit();
+    folder.pcc("compile c.ron --target cuda:sm_90 -o out").ok();
+    let out = folder.path("out");
+    let read = |name: &str| std::fs::read(out.join(name)).unwrap();
+    assert!(read("module.cubin").starts_with(b"\x7fELF"));
+    let manifest: serde_json::Value = serde_json::from_slice(&read("manifest.json")).unwrap();
+    assert_eq!(manifest["architecture"], "sm_90");
+    let mut tables = 0;
+    for buffer in manifest["buffers"].as_array().unwrap() {
+        if let Some(file) = buffer["file"].as_str() {
+            assert_eq!(read(file).len() as u64, buffer["bytes"].as_u64().unwrap(), "{file}");
+            tables += 1;
+        }
+    }
+    assert_eq!(tables, 9);
+}

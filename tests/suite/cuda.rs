@@ -1,0 +1,288 @@
+//! The CUDA engine without a device: its kernels run on the processor, against the oracle.
+
+use std::io::Write;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use pcc::circuit::SourceMap;
+use pcc::compile::{Compiled, Options, compile};
+use pcc::data::Dataset;
+use pcc::diag::Code;
+use pcc::engine::cuda::compile as compile_cuda;
+use pcc::engine::cuda::{
+    Architecture, DeviceExecutable, Form, Kernel, Layout, Manifest, Specialisation, compiler,
+    source,
+};
+use pcc::engine::{Executable, Tally};
+use pcc::plan::{self, Plan, Purpose, Schedule, plan};
+use pcc::sector::SectorKind;
+
+use crate::agreement::{assert_agree, by_reference, rows_of};
+use crate::support::case::{parameterizers, spread};
+use crate::support::cpu_device::{self, Order};
+use crate::support::describe::{collected, compiled as compiled_text, rat_spn};
+use crate::support::random_circuits::{Kinds, circuit};
+
+/// Says on the terminal, past the harness that hides what passing tests print, that a test did not run.
+pub fn skipped(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: {test}: {why} ***\n");
+}
+
+/// A module for all plans, in blocks of so many threads. Width 4 is left to the kernels for any width.
+fn general(threads: u32, shared: bool) -> Specialisation {
+    let compiled = compiled_text(&rat_spn(2, 1, 1, "leaves: Indicators"));
+    let plan = planned(&compiled, Purpose::Evaluate, Schedule::Wide, 1);
+    Specialisation::of(&plan, &compiled.parameters).unwrap().general(threads, shared, &[1, 2, 3, 5])
+}
+
+fn planned(compiled: &Compiled, purpose: Purpose, schedule: Schedule, batch: u32) -> Plan {
+    let options = plan::Options { purpose, schedule, batch };
+    plan(&compiled.circuit, &compiled.parameters, &options)
+}
+
+/// log p and gradients by the kernels.
+fn by_kernels(
+    kernels: &cpu_device::Compiled,
+    order: Order,
+    compiled: &Arc<Compiled>,
+    flat: &[f32],
+    data: &Dataset,
+    schedule: Schedule,
+) -> (Vec<f64>, Vec<f32>, Tally) {
+    let rows: Vec<u32> = (0..data.rows() as u32).collect();
+    let run = |purpose, batch| {
+        let plan = planned(compiled, purpose, schedule, batch);
+        let Specialisation { threads, shared, .. } = kernels.specialisation;
+        let own = Specialisation::of(&plan, &compiled.parameters).unwrap();
+        let layout = Layout::new(compiled, plan, own.general(threads, shared, &[]));
+        DeviceExecutable::new(compiled.clone(), layout, kernels.start(order), 1).unwrap()
+    };
+    let mut train = run(Purpose::Train, data.rows() as u32);
+    let mut log_p = vec![f64::NAN; rows.len()];
+    let mut gradient = vec![f32::NAN; flat.len()];
+    let tally = train.gradient(flat, data, &rows, &mut log_p, &mut gradient);
+    assert_eq!(train.fault(), None);
+    let mut evaluate = run(Purpose::Evaluate, 70);
+    let mut again = vec![f64::NAN; rows.len()];
+    evaluate.load(flat);
+    evaluate.log_likelihood(data, &rows, &mut again);
+    assert_eq!(evaluate.fault(), None);
+    assert_eq!(log_p, again, "the same rows in training and in evaluation");
+    (log_p, gradient, tally)
+}
+
+/// A compiled random circuit with parameters and rows; every parameterizer and kind of sectors in turn.
+fn case(seed: u64) -> (Arc<Compiled>, Vec<f32>, Dataset) {
+    const KINDS: [Kinds; 5] =
+        [Kinds::Binary, Kinds::Discrete, Kinds::Mixed, Kinds::Binary, Kinds::Real];
+    const SECTORS: [SectorKind; 2] = [SectorKind::PerLayer, SectorKind::Slices(1)];
+    let parameterizers = parameterizers();
+    let at = seed as usize;
+    let parameterizer = &*parameterizers[at % parameterizers.len()];
+    let sectors = SECTORS[at / 3 % 2];
+    let options = Options { sectors, no_rewrite: seed % 2 == 1, ..Options::default() };
+    let circuit = circuit(seed, KINDS[at % KINDS.len()]);
+    let compiled = compile(circuit, &SourceMap::default(), parameterizer, &options).unwrap();
+    let flat = spread(&compiled.written, &compiled.parameters, seed);
+    let flat = flat.iter().map(|&value| value as f32).collect();
+    let data = rows_of(&compiled, 150, seed);
+    (Arc::new(compiled), flat, data)
+}
+
+#[test]
+fn the_kernels_agree_with_the_oracle_on_random_circuits_in_any_order_of_threads() {
+    let modules = [(32, true), (64, false)]
+        .map(|(threads, shared)| cpu_device::Compiled::new(general(threads, shared)));
+    let [Some(shared), Some(global)] = modules else {
+        return skipped("kernels on the processor", "there is no C++ compiler");
+    };
+    let mut tally = Tally::default();
+    for seed in 0..40 {
+        let (compiled, flat, data) = case(seed);
+        let double: Vec<f64> = flat.iter().map(|&value| value.into()).collect();
+        let expected = by_reference(&compiled, &double, &data);
+        for (schedule, kernels) in [(Schedule::Wide, &shared), (Schedule::Deep, &global)] {
+            let order = [Order::Ascending, Order::Descending, Order::Shuffled][seed as usize % 3];
+            let name = format!("seed {seed}, {schedule:?}, {order:?}");
+            let (log_p, gradient, seen) =
+                by_kernels(kernels, order, &compiled, &flat, &data, schedule);
+            assert_agree(&name, &compiled, &expected, (&log_p, &gradient));
+            tally += seen;
+        }
+    }
+    assert!(tally.in_logs > 0, "no row went through the log domain");
+}
+
+/// Whether log p and gradients of some circuits agree with the oracle; `false`, too, where the kernels stop.
+fn agree(kernels: &cpu_device::Compiled, orders: &[Order], seeds: std::ops::Range<u64>) -> bool {
+    seeds.clone().all(|seed| {
+        let (compiled, flat, data) = case(seed);
+        let double: Vec<f64> = flat.iter().map(|&value| value.into()).collect();
+        let expected = by_reference(&compiled, &double, &data);
+        let agrees = |&order: &Order| {
+            let answer = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                let (log_p, gradient, _) =
+                    by_kernels(kernels, order, &compiled, &flat, &data, Schedule::Deep);
+                assert_agree("", &compiled, &expected, (&log_p, &gradient));
+            }));
+            answer.is_ok()
+        };
+        orders.iter().all(agrees)
+    })
+}
+
+/// A way to break a kernel: its name, what is written, and what would be instead.
+type Break = (&'static str, &'static str, &'static str);
+
+const BREAKS: [Break; 8] = [
+    ("a wrong pitch", "table[j * pitch + state]", "table[j * (pitch - 1) + state]"),
+    ("a read past the end", "first + i < width) sums", "true) sums"),
+    (
+        "no rescaling",
+        "p[i] *= scaled.down;\n        return scaled;",
+        "p[i] *= 1.0f;\n        return scaled;",
+    ),
+    (
+        "no barrier before the block sums",
+        "__syncthreads();\n        if (weighted)",
+        "if (weighted)",
+    ),
+    (
+        "no barrier after the block has summed",
+        "__syncthreads();\n    }\n    const bool to_a",
+        "}\n    const bool to_a",
+    ),
+    (
+        "a barrier that not all threads reach",
+        "if (lane < 8 && i < width) out",
+        "if (lane < 8) __syncthreads();\n            if (lane < 8 && i < width) out",
+    ),
+    ("no bound of what is lost", "inherited * scaled.down + lost", "0.0f * inherited"),
+    ("gradients written over", "input.first ? d : gradient + d", "d"),
+];
+
+#[test]
+fn each_way_to_break_a_kernel_is_noticed() {
+    let specialisation = general(64, true);
+    let whole = source(&specialisation);
+    let orders = [Order::Ascending, Order::Descending];
+    let seeds = 0..15;
+    let Some(kernels) = cpu_device::Compiled::new(specialisation.clone()) else {
+        return skipped("breaking kernels on purpose", "there is no C++ compiler");
+    };
+    assert!(agree(&kernels, &orders, seeds.clone()), "before anything is broken");
+    let unnoticed = BREAKS.iter().filter(|(_, written, instead)| {
+        let broken = whole.replace(written, instead);
+        broken == whole || {
+            let kernels = cpu_device::Compiled::of_text(&broken, specialisation.clone());
+            agree(&kernels, &orders, seeds.clone())
+        }
+    });
+    let unnoticed: Vec<&str> = unnoticed.map(|(name, ..)| *name).collect();
+    assert!(unnoticed.is_empty(), "{unnoticed:?}");
+}
+
+/// Each specialisation that the plans of some circuits need, with the name of one of these.
+fn specialisations() -> Vec<(String, Specialisation)> {
+    let mut found: Vec<(String, Specialisation)> = Vec::new();
+    let mut see = |name: String, compiled: &Compiled| {
+        for purpose in [Purpose::Evaluate, Purpose::Train] {
+            for schedule in [Schedule::Wide, Schedule::Deep] {
+                let plan = planned(compiled, purpose, schedule, 500);
+                let made = Specialisation::of(&plan, &compiled.parameters).unwrap();
+                if found.iter().all(|(_, other)| other.constants() != made.constants()) {
+                    found.push((format!("{name}, {purpose:?}, {schedule:?}"), made));
+                }
+            }
+        }
+    };
+    for seed in 0..4 {
+        see(format!("seed {seed}"), &case(seed).0);
+    }
+    for units in [5, 20, 32, 64] {
+        let text = rat_spn(100, units, 2, "leaves: Indicators, parameterizer: Direct");
+        see(format!("a RAT-SPN of {units} units"), &compiled_text(&text));
+    }
+    found
+}
+
+/// What ptxas says of one kernel: `N bytes stack frame, N bytes spill stores, N bytes spill loads`.
+fn spills(log: &str) -> Vec<&str> {
+    let lines = log.lines().filter(|line| line.contains("bytes spill stores"));
+    lines.filter(|line| !line.contains(" 0 bytes spill stores, 0 bytes spill loads")).collect()
+}
+
+#[test]
+fn every_kernel_compiles_for_both_generations_of_devices_without_spills() {
+    if compiler().is_none() {
+        return skipped("compiling kernels by NVRTC", "NVRTC cannot be loaded");
+    }
+    for (name, specialisation) in specialisations() {
+        let source = source(&specialisation);
+        for architecture in [Architecture(80), Architecture(90)] {
+            let module = compile_cuda(&source, architecture, Form::Cubin);
+            let log = module.unwrap_or_else(|fault| panic!("{name}: {fault:?}")).log;
+            let kernels = log.matches("bytes spill stores").count();
+            assert_eq!(kernels, Kernel::ALL.len(), "{name}, {architecture}: {log}");
+            assert_eq!(spills(&log), [""; 0], "{name}, {architecture}: {log}");
+        }
+    }
+}
+
+#[test]
+fn source_that_is_not_cuda_is_refused_with_the_compilers_words() {
+    if compiler().is_none() {
+        return skipped("NVRTC's refusals", "NVRTC cannot be loaded");
+    }
+    let fault = compile_cuda("nonsense;", Architecture(90), Form::Cubin).unwrap_err();
+    assert_eq!(fault.code, Code::E0701);
+    assert!(format!("{fault:?}").contains("nonsense"), "{fault:?}");
+}
+
+#[test]
+fn the_kernels_buffers_have_the_manifests_fields_in_its_order() {
+    let compiled = compiled_text(&rat_spn(4, 2, 1, "leaves: Indicators"));
+    let plan = planned(&compiled, Purpose::Train, Schedule::Wide, 64);
+    let manifest = serde_json::to_value(manifest(&compiled, &plan)).unwrap();
+    let named: Vec<&str> = manifest["buffers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|b| b["name"].as_str().unwrap())
+        .collect();
+    let header = include_str!("../../kernels/program.cuh");
+    let fields = header.split_once("struct Buffers {").unwrap().1.split_once('}').unwrap().0;
+    let fields =
+        fields.lines().filter_map(|line| line.split("//").next()?.trim().strip_suffix(';'));
+    let fields: Vec<&str> = fields.map(|field| field.rsplit([' ', '*']).next().unwrap()).collect();
+    assert_eq!(named, fields);
+}
+
+fn manifest(compiled: &Compiled, plan: &Plan) -> Manifest {
+    let specialisation = Specialisation::of(plan, &compiled.parameters).unwrap();
+    let layout = Layout::new(compiled, plan.clone(), specialisation);
+    Manifest::new(&layout, &compiled.parameters, Architecture(90))
+}
+
+#[test]
+fn constants_and_manifests_are_those_on_record() {
+    let circuits = [
+        ("rat-spn", rat_spn(8, 3, 2, "leaves: Indicators, parameterizer: Direct")),
+        ("hyperspn", collected("nltcs-hyperspn.ron")),
+    ];
+    insta::with_settings!({ snapshot_path => "../snapshots/cuda", prepend_module_to_snapshot => false }, {
+        for (name, text) in circuits {
+            let compiled = compiled_text(&text);
+            for purpose in [Purpose::Evaluate, Purpose::Train] {
+                let plan = planned(&compiled, purpose, Schedule::Wide, 500);
+                let constants = Specialisation::of(&plan, &compiled.parameters).unwrap().constants();
+                let mut manifest = serde_json::to_value(manifest(&compiled, &plan)).unwrap();
+                // One of many.
+                manifest["coefficients"].as_array_mut().unwrap().truncate(3);
+                let manifest = serde_json::to_string_pretty(&manifest).unwrap();
+                let snapshot = format!("{name}-{purpose:?}").to_lowercase();
+                insta::assert_snapshot!(snapshot, format!("{constants}\n{manifest}"));
+            }
+        }
+    });
+}
