@@ -4,9 +4,11 @@
 //! trait and know no engine by name. [`mod@reference`] is no such engine: it is the oracle that judges
 //! them, walks the circuit itself and knows no plan.
 
+mod counts;
 pub mod cpu;
 pub mod reference;
 
+pub use self::counts::Counts;
 use crate::data::Dataset;
 
 /// What became of the rows of one run.
@@ -45,6 +47,20 @@ pub trait Executable: Send {
         log_p: &mut [f64],
         gradient: &mut [f32],
     ) -> Tally;
+
+    /// Loads `parameters`, writes ln p of each row to `log_p`, and what the rows are expected to have
+    /// counted to `counts`. Impossible rows count for nothing. `None`, and nothing done, by an engine
+    /// that does not count.
+    fn expected_counts(
+        &mut self,
+        _parameters: &[f32],
+        _data: &Dataset,
+        _rows: &[u32],
+        _log_p: &mut [f64],
+        _counts: &mut Counts<f32>,
+    ) -> Option<Tally> {
+        None
+    }
 
     /// What the bits of a result depend on besides the inputs: the instruction set, say. A training
     /// run is continued only where this is the same.

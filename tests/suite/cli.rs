@@ -1,6 +1,7 @@
 //! The command as people and programs use it: the binary, run in folders of its own.
 
 mod bad_input;
+mod em;
 mod foreign;
 mod help;
 mod learned;

@@ -4,6 +4,7 @@ mod agreement;
 mod architecture;
 mod cli;
 mod diagnostics;
+mod em;
 mod exact;
 mod import;
 mod max_product;
