@@ -10,7 +10,9 @@ use crate::sector::Parameters;
 /// leaf's unit is expected to have seen.
 ///
 /// The count of an input is w · ∂ Σ ln p / ∂w, summed over all places that use the weight w (Peharz et
-/// al. 2017, On the Latent Variable Interpretation in Sum-Product Networks).
+/// al. 2017, On the Latent Variable Interpretation in Sum-Product Networks). A sum over the indicators
+/// of a variable that is missing counts its own weights, from which there is nothing to learn: an
+/// engine may leave that out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Counts<T> {
     /// The count of each input, where its logit lies in the flat buffer; zero at all other places.

@@ -23,8 +23,18 @@ pub const LEAST: f64 = 1e-26;
 pub struct Smoothing {
     /// Pseudo-count of each distribution, shared by its outcomes alike; at least 0.
     pub pseudo_count: f64,
-    /// How far to go from the parameters before to those of greatest likelihood, in [0, 1].
+    /// How far to go from the parameters before to those of greatest likelihood, in [0, 1]; less of it
+    /// where less than one row was seen.
     pub rate: f64,
+}
+
+impl Smoothing {
+    /// The part of the way that a distribution goes which was seen so many times: less than the rate
+    /// where that is less than once. Else one row would pull all distributions alike, however little
+    /// each is responsible for it.
+    fn part(self, seen: f64) -> f64 {
+        1.0 - (1.0 - self.rate).powf(seen.min(1.0))
+    }
 }
 
 impl Family {
@@ -82,7 +92,7 @@ impl Family {
             }
             Family::Gaussian { min_var, max_var } => {
                 if mass(&statistics[..1]) > 0.0 {
-                    moments(Bounds { min_var, max_var }, statistics, smoothing.rate, raw);
+                    moments(Bounds { min_var, max_var }, statistics, smoothing, raw);
                 }
             }
         }
@@ -107,22 +117,22 @@ fn probabilities<T: Real>(counts: Vec<f64>, smoothing: Smoothing, raw: &mut [T])
 /// where α is the pseudo-count. Outcomes of probability zero are no outcomes: they stay so, and K
 /// counts the others, of which none falls below [`LEAST`].
 pub fn frequencies<T: Real>(counts: &[T], smoothing: Smoothing, p: &mut [f64]) {
-    let Smoothing { pseudo_count, rate } = smoothing;
     let possible = p.iter().filter(|&&p| p > 0.0).count();
-    let each = pseudo_count / possible.max(1) as f64;
-    let smoothed = |n: T| n.double() + each;
+    let each = smoothing.pseudo_count / possible.max(1) as f64;
     let pairs = p.iter().zip(counts).filter(|&(&p, _)| p > 0.0);
-    let total: f64 = pairs.map(|(_, &n)| smoothed(n)).sum();
+    let seen: f64 = pairs.map(|(_, &n)| n.double()).sum();
+    let (total, rate) = (seen + each * possible as f64, smoothing.part(seen));
     for (p, &n) in p.iter_mut().zip(counts).filter(|(p, _)| **p > 0.0) {
-        *p = (*p + rate * (smoothed(n) / total - *p)).max(LEAST);
+        *p = (*p + rate * ((n.double() + each) / total - *p)).max(LEAST);
     }
 }
 
 /// Moves mean and mean square towards those of the statistics.
-fn moments<T: Real>(bounds: Bounds, statistics: &[T], rate: f64, raw: &mut [T]) {
+fn moments<T: Real>(bounds: Bounds, statistics: &[T], smoothing: Smoothing, raw: &mut [T]) {
     let before: Vec<f64> = raw.iter().map(|raw| raw.double()).collect();
     let Density { mean, var } = bounds.density(&before);
     let [n, first, second] = [0, 1, 2].map(|at| statistics[at].double());
+    let rate = smoothing.part(n);
     // Relative to the mean before, where the mean is zero and the mean square is the variance.
     let (shift, square) = (rate * first / n, var + rate * (second / n - var));
     let mut after = before;

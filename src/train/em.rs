@@ -10,7 +10,7 @@
 //! the posterior under symmetric Dirichlet priors: K outcomes of a group share the pseudo-count α. A
 //! batch of some of the rows stands for all of them, so its counts weigh as much more, and the weights
 //! go a part of the way, the learning rate: w ← (1 − η) w + η w_new (stochastic EM as in Peharz et al.
-//! 2020, Einsum Networks).
+//! 2020, Einsum Networks); a group that was taken less than once goes less, 1 − (1 − η)^count.
 //!
 //! Only logits that are parameters themselves can be learned so. All arithmetic is in f64.
 
