@@ -124,6 +124,7 @@ codes! {
     E0402 "unknown parameterizer"
     E0403 "arguments a parameterizer does not take"
     E0404 "unknown tensor"
+    E0405 "parameters that an optimiser cannot learn"
     E0501 "a row of the wrong number of columns"
     E0502 "a value that does not suit its variable"
     E0503 "a data file without rows"

@@ -189,12 +189,15 @@ pub struct Train {
     /// Rows of a step, drawn without replacement; all rows if there are fewer.
     #[arg(long, value_name = "N", default_value = "500")]
     pub batch: NonZeroU32,
-    /// Learning rate [default: 5e-3 for Hyper, else 2e-2].
+    /// Learning rate [default: 5e-3 for Hyper, else 2e-2; EM: 1 where a step takes all rows, else 0.1].
     #[arg(long, value_name = "X", value_parser = positive)]
     pub lr: Option<f64>,
     /// The optimiser.
     #[arg(long, value_enum, value_name = "NAME", default_value_t = OptimizerName::Adam)]
     pub optimizer: OptimizerName,
+    /// Pseudo-count that EM adds to each distribution, shared by its outcomes [default: 0.1].
+    #[arg(long, value_name = "X", value_parser = at_least_zero)]
+    pub pseudo_count: Option<f64>,
     /// Steps between evaluations; each is a candidate for the model that is kept.
     #[arg(long, value_name = "N", default_value = "200")]
     pub eval_every: NonZeroU32,
@@ -227,6 +230,8 @@ pub enum OptimizerName {
     Adamw,
     /// Gradient descent.
     Sgd,
+    /// Expectation-maximisation, of circuits whose every weight is a parameter.
+    Em,
 }
 
 /// The arguments of `eval`.
@@ -382,6 +387,14 @@ fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
         _ => Err("expected a number above zero".to_string()),
+    }
+}
+
+/// A finite number that is at least zero.
+fn at_least_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number >= 0.0 && number.is_finite() => Ok(number),
+        _ => Err("expected a number that is at least zero".to_string()),
     }
 }
 

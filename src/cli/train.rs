@@ -18,10 +18,14 @@ use crate::model::{Model, Training, file};
 use crate::plan::Purpose;
 use crate::spec::{ParameterizerSpec, Spec};
 use crate::train::curves::{curves_svg, of_history};
+use crate::train::em::Em;
 use crate::train::{
     Group, Keep, Method, Options, Outcome, Recipe, Schedule, Splits, TrainError, fit,
 };
 use crate::variables::VarKind;
+
+/// Pseudo-count of EM where none is given.
+const PSEUDO_COUNT: f64 = 0.1;
 
 /// What programs read.
 #[derive(Serialize)]
@@ -54,9 +58,12 @@ pub fn run(args: &Train) -> Result<Answer, Failure> {
     let valid = args.valid.as_ref().map(read).transpose()?;
     let test = args.test.as_ref().map(read).transpose()?;
     let data = Splits { train: &train, valid: valid.as_ref(), test: test.as_ref() };
+    let recipe = recipe(args, &ready.spec, train.rows(), groups);
+    check_method(args, &recipe, &ready)
+        .map_err(|fault| Failure::from(fault).with_source(&ready.source))?;
     let checkpoint = checkpoint(&args.output);
     let options = Options {
-        recipe: recipe(args, &ready.spec, train.rows(), groups),
+        recipe,
         keep: Some(Keep { resume: args.resume, ..Keep::new(&checkpoint, identity(args, &ready)) }),
         interrupt: Some(interrupt::watch()),
     };
@@ -123,15 +130,40 @@ fn recipe(args: &Train, spec: &Spec, rows: usize, groups: Vec<Group>) -> Recipe 
             OptimizerName::Adam => Method::Adam(Default::default()),
             OptimizerName::Adamw => Method::AdamW(Default::default()),
             OptimizerName::Sgd => Method::Sgd { momentum: 0.0 },
+            OptimizerName::Em => {
+                Method::Em { pseudo_count: args.pseudo_count.unwrap_or(PSEUDO_COUNT) }
+            }
         },
-        rate: args.lr.unwrap_or(match spec.parameterizer.value {
-            ParameterizerSpec::Hyper { .. } => 5e-3,
+        rate: args.lr.unwrap_or(match (args.optimizer, &spec.parameterizer.value) {
+            (OptimizerName::Em, _) if batch >= rows => 1.0,
+            (OptimizerName::Em, _) => 0.1,
+            (_, ParameterizerSpec::Hyper { .. }) => 5e-3,
             _ => 2e-2,
         }),
         groups,
         schedule: Schedule::default(),
         patience: args.patience.map(|patience| u64::from(patience.get())),
     }
+}
+
+/// Refuses EM, with the place to blame, for what it cannot learn.
+///
+/// # Errors
+/// E0405 for parameters that it cannot learn, E0105 for a pseudo-count without it.
+fn check_method(args: &Train, recipe: &Recipe, ready: &Ready) -> Result<(), Diagnostic> {
+    let Method::Em { pseudo_count } = recipe.method else {
+        return match args.pseudo_count {
+            Some(_) => Err(Diagnostic::new(Code::E0105, "only EM has a pseudo-count")
+                .help("add `--optimizer em`, or leave `--pseudo-count` out")),
+            None => Ok(()),
+        };
+    };
+    let made = Em::new(&ready.compiled.parameters, pseudo_count, recipe.rate, &recipe.groups);
+    let parameterizer = &ready.spec.parameterizer;
+    made.map(drop).map_err(|fault| match parameterizer.value {
+        ParameterizerSpec::Direct => fault,
+        _ => fault.at(parameterizer.span),
+    })
 }
 
 /// The options of named tensors that the circuit's text gives.

@@ -4,10 +4,12 @@
 //! trait and know no engine by name. [`mod@reference`] is no such engine: it is the oracle that judges
 //! them, walks the circuit itself and knows no plan.
 
+mod counts;
 pub mod cpu;
 pub mod cuda;
 pub mod reference;
 
+pub use self::counts::Counts;
 use crate::data::Dataset;
 use crate::diag::Diagnostic;
 
@@ -50,6 +52,20 @@ pub trait Executable: Send {
 
     /// Why the machine no longer runs it, if so: a device that was lost. From then on ln p is no number.
     fn fault(&self) -> Option<Diagnostic> {
+        None
+    }
+
+    /// Loads `parameters`, writes ln p of each row to `log_p`, and what the rows are expected to have
+    /// counted to `counts`. Impossible rows count for nothing. `None`, and nothing done, by an engine
+    /// that does not count.
+    fn expected_counts(
+        &mut self,
+        _parameters: &[f32],
+        _data: &Dataset,
+        _rows: &[u32],
+        _log_p: &mut [f64],
+        _counts: &mut Counts<f32>,
+    ) -> Option<Tally> {
         None
     }
 

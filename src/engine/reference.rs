@@ -14,8 +14,8 @@
 
 use crate::circuit::{Circuit, Op, ValidCircuit, Values};
 use crate::ids::{DistId, Id, IdVec, NodeId, WeightsId};
-use crate::leaf::Family;
 use crate::leaf::gaussian::Bounds;
+use crate::leaf::{Dist, Family};
 use crate::real::log_sum_exp;
 
 /// One logarithm a unit of every node, node after node.
@@ -214,13 +214,57 @@ pub fn backward(
     scale: f64,
     d_values: &mut Values<f64>,
 ) {
+    walk_back(circuit, values, forward, row, &mut Derivatives { circuit, values, scale, d_values });
+}
+
+/// What the rows of a data set are expected to have counted, as far as a circuit knows: without where
+/// its parameters lie.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expected {
+    /// The expected count of each input of each sum, [rows, cols] a layer.
+    pub weights: IdVec<WeightsId, Vec<f64>>,
+    /// The expected statistics of each distribution, [units, statistics_len].
+    pub leaves: IdVec<DistId, Vec<f64>>,
+}
+
+impl Expected {
+    /// Counts of nothing.
+    pub fn zeros(circuit: &Circuit) -> Self {
+        let weights = circuit.weights().values().map(|weights| vec![0.0; weights.len()]);
+        let len = |dist: &Dist| dist.units as usize * dist.family.statistics_len();
+        let leaves = circuit.dists().values().map(|dist| vec![0.0; len(dist)]);
+        Expected { weights: weights.collect(), leaves: leaves.collect() }
+    }
+}
+
+/// Adds what one row is expected to have counted, given its forward pass: the share of ln p that runs
+/// through each input of each sum, and how responsible each leaf's unit is. A row of probability zero
+/// adds nothing.
+pub fn expect(
+    circuit: &ValidCircuit,
+    values: &Values<f64>,
+    forward: &Forward,
+    row: &[Option<f32>],
+    expected: &mut Expected,
+) {
+    walk_back(circuit, values, forward, row, &mut Counting { circuit, values, expected });
+}
+
+/// Goes from the root to the leaves with g, and tells `sink` what it meets.
+fn walk_back(
+    circuit: &ValidCircuit,
+    values: &Values<f64>,
+    forward: &Forward,
+    row: &[Option<f32>],
+    sink: &mut dyn Sink,
+) {
     let log_p = forward.log_likelihood();
     if log_p == f64::NEG_INFINITY {
         return;
     }
     let mut log_g = Units::new(circuit);
     *log_g.unit_mut(circuit.root(), 0) = -log_p;
-    let mut pass = Backward { circuit, values, forward, row, scale, d_values, log_g };
+    let mut pass = Backward { circuit, values, forward, row, sink, log_g };
     for &node in circuit.order().iter().rev() {
         for unit in 0..circuit.units(node) as usize {
             if pass.log_g.unit(node, unit) > f64::NEG_INFINITY {
@@ -230,14 +274,70 @@ pub fn backward(
     }
 }
 
+/// What is made of a backward pass.
+trait Sink {
+    /// A sum's unit weighs an input, of column `col`, by `w`; `log_d` is the logarithm of the
+    /// derivative by w.
+    fn weight(&mut self, weights: WeightsId, unit: usize, col: usize, w: f64, log_d: f64);
+
+    /// A leaf's unit with the value that it observes; `flow` is the derivative by its log value.
+    fn leaf(&mut self, dist: DistId, unit: usize, value: f32, flow: f64);
+}
+
+/// Adds up derivatives.
+struct Derivatives<'a> {
+    circuit: &'a Circuit,
+    values: &'a Values<f64>,
+    scale: f64,
+    d_values: &'a mut Values<f64>,
+}
+
+impl Sink for Derivatives<'_> {
+    fn weight(&mut self, weights: WeightsId, unit: usize, col: usize, _w: f64, log_d: f64) {
+        let cols = self.circuit.weights()[weights].cols as usize;
+        let d = &mut self.d_values.weights_mut(weights)[unit * cols + col];
+        let by_weight = log_d.exp().min(f64::MAX);
+        *d = (*d + self.scale * by_weight).clamp(f64::MIN, f64::MAX);
+    }
+
+    fn leaf(&mut self, dist: DistId, unit: usize, value: f32, flow: f64) {
+        let array = &self.circuit.dists()[dist];
+        let len = array.family.raw_len();
+        let d_raw = &mut self.d_values.leaf_mut(dist)[unit * len..][..len];
+        let raw = raw(self.circuit, self.values, dist, unit);
+        array.log_value_backward(raw, value, self.scale * flow, d_raw);
+    }
+}
+
+/// Adds up expected counts.
+struct Counting<'a> {
+    circuit: &'a Circuit,
+    values: &'a Values<f64>,
+    expected: &'a mut Expected,
+}
+
+impl Sink for Counting<'_> {
+    fn weight(&mut self, weights: WeightsId, unit: usize, col: usize, w: f64, log_d: f64) {
+        let cols = self.circuit.weights()[weights].cols as usize;
+        self.expected.weights[weights][unit * cols + col] += (w.ln() + log_d).exp();
+    }
+
+    fn leaf(&mut self, dist: DistId, unit: usize, value: f32, flow: f64) {
+        let family = self.circuit.dists()[dist].family;
+        let len = family.statistics_len();
+        let statistics = &mut self.expected.leaves[dist][unit * len..][..len];
+        let raw = raw(self.circuit, self.values, dist, unit);
+        family.add_statistics(raw, value, flow, statistics);
+    }
+}
+
 /// The backward pass of one row.
 struct Backward<'a> {
     circuit: &'a Circuit,
     values: &'a Values<f64>,
     forward: &'a Forward,
     row: &'a [Option<f32>],
-    scale: f64,
-    d_values: &'a mut Values<f64>,
+    sink: &'a mut dyn Sink,
     /// ln g of every unit, of which those above the current node are complete.
     log_g: Units,
 }
@@ -257,12 +357,9 @@ impl Backward<'_> {
     fn leaf(&mut self, node: NodeId, unit: usize, dist: DistId, value: Option<f32>) {
         // The derivative by the log value: zero where the value is.
         let flow = (self.log_g.unit(node, unit) + self.forward.log_value(node, unit)).exp();
-        let Some(value) = value.filter(|_| flow > 0.0) else { return };
-        let array = &self.circuit.dists()[dist];
-        let len = array.family.raw_len();
-        let d_raw = &mut self.d_values.leaf_mut(dist)[unit * len..][..len];
-        let raw = raw(self.circuit, self.values, dist, unit);
-        array.log_value_backward(raw, value, self.scale * flow, d_raw);
+        if let Some(value) = value.filter(|_| flow > 0.0) {
+            self.sink.leaf(dist, unit, value, flow);
+        }
     }
 
     /// To each factor goes g times all the others. The others are multiplied up from both ends and
@@ -283,11 +380,9 @@ impl Backward<'_> {
     fn sum(&mut self, node: NodeId, unit: usize, weights: WeightsId) {
         let g = self.log_g.unit(node, unit);
         let row = weights_of(self.circuit, self.values, weights, unit);
-        let d_row = &mut self.d_values.weights_mut(weights)[unit * row.len()..][..row.len()];
-        for (((input, unit), w), d) in terms(self.circuit, node, unit).zip(row).zip(d_row) {
-            let by_weight = (g + self.forward.log_value(input, unit)).exp().min(f64::MAX);
-            *d = (*d + self.scale * by_weight).clamp(f64::MIN, f64::MAX);
-            add_log(self.log_g.unit_mut(input, unit), g + w.ln());
+        for (col, ((input, of_input), &w)) in terms(self.circuit, node, unit).zip(row).enumerate() {
+            self.sink.weight(weights, unit, col, w, g + self.forward.log_value(input, of_input));
+            add_log(self.log_g.unit_mut(input, of_input), g + w.ln());
         }
     }
 }

@@ -10,6 +10,7 @@
 pub mod counts;
 pub mod discrete;
 pub mod gaussian;
+pub mod statistics;
 
 use rand::Rng;
 

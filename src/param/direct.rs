@@ -60,6 +60,10 @@ struct Rows {
 }
 
 impl<T: Real> Generator<T> for Rows {
+    fn is_direct(&self) -> bool {
+        true
+    }
+
     fn scratch(&self, _sectors: usize) -> usize {
         0
     }

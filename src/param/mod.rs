@@ -133,6 +133,11 @@ pub trait Parameterizer: Send + Sync + fmt::Debug {
 /// Makes the logits of blocks of sectors, and takes their gradient back to the tensors. No state of
 /// its own: several threads call it at once.
 pub trait Generator<T: Real>: Send + Sync {
+    /// Whether the logits of a sector are its row of the own tensor, as they lie.
+    fn is_direct(&self) -> bool {
+        false
+    }
+
     /// Numbers of scratch that calls on blocks of `sectors` sectors need.
     fn scratch(&self, sectors: usize) -> usize;
 

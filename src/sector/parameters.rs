@@ -51,6 +51,12 @@ pub struct MakerBinding {
 }
 
 impl MakerBinding {
+    /// Whether each logit is a parameter of its own, so that normalisation groups can be learned
+    /// apart. The own tensor then has them in the order of the sectors.
+    pub fn is_direct(&self) -> bool {
+        self.bound.single.is_direct() && self.shared.is_empty()
+    }
+
     /// Where the own row of the sector of this ordinal lies in the flat buffer.
     pub fn own_row(&self, ordinal: u32) -> Range<usize> {
         match &self.bound.own {
@@ -69,6 +75,7 @@ pub struct Parameters {
     tensors: TensorSet,
     makers: Vec<MakerBinding>,
     leaves: IdVec<DistId, Range<usize>>,
+    families: IdVec<DistId, Family>,
     decay: f64,
 }
 
@@ -90,7 +97,8 @@ pub fn bind(
     let direct = direct_bound(circuit, &table)?;
     makers.extend(place(&mut tensors, &table, Maker::Direct, direct));
     let leaves = place_leaves(&mut tensors, circuit.dists());
-    Ok(Parameters { table, tensors, makers, leaves, decay })
+    let families = circuit.dists().values().map(|dist| dist.family).collect();
+    Ok(Parameters { table, tensors, makers, leaves, families, decay })
 }
 
 /// The direct logits: drawn, or the logarithms of the weights that the author gave.
@@ -197,6 +205,11 @@ impl Parameters {
     /// Where the raw parameters of a learnable distribution lie; empty for a frozen one.
     pub fn leaf(&self, dist: DistId) -> Range<usize> {
         self.leaves[dist].clone()
+    }
+
+    /// The family of each distribution.
+    pub fn families(&self) -> &IdVec<DistId, Family> {
+        &self.families
     }
 
     /// L2 on every tensor that does not say otherwise.

@@ -123,7 +123,7 @@ pub fn save(
     archive::write(path, FORMAT, &about, &tensors)
 }
 
-/// Reads the checkpoint of a run of `parameters` parameters, of which the optimiser has so many
+/// Reads the checkpoint of a run of `parameters` parameters, whose optimiser has so many first and
 /// second moments. `None` if there is no such file.
 ///
 /// # Errors
@@ -133,7 +133,7 @@ pub fn load(
     path: &Path,
     run: &Identity,
     parameters: usize,
-    second_moments: usize,
+    moments: [usize; 2],
 ) -> Result<Option<State>, Diagnostic> {
     if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         return Ok(None);
@@ -151,7 +151,7 @@ pub fn load(
         step: about.step,
         seconds: about.seconds,
         parameters: take("parameters", parameters)?,
-        moments: [take("first", parameters)?, take("second", second_moments)?],
+        moments: [take("first", moments[0])?, take("second", moments[1])?],
         best: match about.best {
             Some((step, totals)) => {
                 Some(Best { step, totals, parameters: take("best", parameters)? })

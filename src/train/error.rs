@@ -101,6 +101,14 @@ pub enum Stage {
         /// only their sum is so.
         row: Option<usize>,
     },
+    /// An expected count.
+    Count {
+        /// Of which parameter.
+        place: Place,
+        /// The first row of the batch whose own count is not finite, counted from 0; `None` if only
+        /// their sum is so.
+        row: Option<usize>,
+    },
     /// A parameter, or the mean square of its gradient, after a step.
     Parameter {
         /// Which.
@@ -159,6 +167,12 @@ impl fmt::Display for NotFinite {
             }
             Stage::Gradient { place, row: None } => {
                 write!(f, "the gradient by {place} is not finite")
+            }
+            Stage::Count { place, row: Some(row) } => {
+                write!(f, "row {} makes the expected count of {place} not finite", row + 1)
+            }
+            Stage::Count { place, row: None } => {
+                write!(f, "the expected count of {place} is not finite")
             }
             Stage::Parameter { place } => {
                 write!(f, "{place}, or its mean squared gradient, is not finite after the step")

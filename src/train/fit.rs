@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use super::batches::Batches;
 use super::checkpoint::{self, Best, Identity, State};
 use super::error::Place;
+use super::learner::{Learner, Taken};
 use super::update::first_not_finite;
-use super::{
-    Event, Keep, NotFinite, Observer, Optimizer, Options, Part, Record, Splits, Stage, TrainError,
-};
+use super::{Event, Keep, NotFinite, Observer, Options, Part, Record, Splits, Stage, TrainError};
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
 use crate::engine::Executable;
@@ -93,11 +92,10 @@ struct Run<'a> {
     observer: &'a mut dyn Observer,
     /// Where the checkpoint is kept, and what it says the run is.
     keep: Option<(&'a Keep, Identity)>,
-    optimizer: Optimizer,
+    learner: Learner,
     batches: Batches,
     /// All that a checkpoint holds, but for the moments, which the optimiser has.
     state: State,
-    gradient: Vec<f32>,
     log_p: Vec<f64>,
     /// When the time that `state.seconds` does not count began.
     clock: Instant,
@@ -115,13 +113,7 @@ impl<'a> Run<'a> {
         observer: &'a mut dyn Observer,
     ) -> Result<Self, TrainError> {
         let recipe = &options.recipe;
-        let optimizer = Optimizer::new(
-            recipe.method,
-            parameters.tensors(),
-            recipe.rate,
-            parameters.decay(),
-            &recipe.groups,
-        )?;
+        let learner = Learner::new(recipe, parameters)?;
         let keep = options.keep.as_ref().map(|keep| {
             (keep, Identity::new(&keep.circuit, data, recipe, &executable.arithmetic()))
         });
@@ -142,8 +134,7 @@ impl<'a> Run<'a> {
             options,
             observer,
             keep,
-            optimizer,
-            gradient: vec![0.0; parameters.learnable()],
+            learner,
             log_p: vec![0.0; batches.size()],
             batches,
             state,
@@ -165,11 +156,11 @@ impl<'a> Run<'a> {
         let Some((keep, identity)) = self.keep.as_ref().filter(|(keep, _)| keep.resume) else {
             return Ok(false);
         };
-        let [first, second] = self.optimizer.moments();
-        let loaded = checkpoint::load(&keep.path, identity, first.len(), second.len())?;
+        let moments = self.learner.moments().map(<[f32]>::len);
+        let len = self.parameters.learnable();
+        let loaded = checkpoint::load(&keep.path, identity, len, moments)?;
         let Some(mut state) = loaded else { return Ok(false) };
-        let [first, second] = std::mem::take(&mut state.moments);
-        self.optimizer.restore(state.step, first, second);
+        self.learner.restore(state.step, std::mem::take(&mut state.moments));
         self.state = state;
         Ok(true)
     }
@@ -211,20 +202,21 @@ impl<'a> Run<'a> {
     fn step(&mut self) -> Result<(), TrainError> {
         let State { step, parameters, .. } = &mut self.state;
         let rows = self.batches.draw(*step);
-        let (log_p, gradient) = (&mut self.log_p, &mut self.gradient);
-        self.executable.gradient(parameters, self.data.train, rows, log_p, gradient);
+        let log_p = &mut self.log_p;
+        self.learner.look(self.executable, parameters, self.data.train, rows, log_p)?;
         *step += 1;
         if let Some(at) = evaluate::fault(log_p) {
             let (row, log_p) = (rows[at] as usize, log_p[at]);
             let stage = Stage::LogLikelihood { part: Part::Train, row, log_p };
             return Err(NotFinite { step: *step, stage }.into());
         }
-        if let Some(at) = first_not_finite(gradient) {
-            return Err(self.blame_gradient(at).into());
+        if let Some(taken) = self.learner.first_not_finite(self.parameters) {
+            return Err(self.blame(taken)?.into());
         }
         let recipe = &self.options.recipe;
         let factor = recipe.schedule.factor(*step - 1, recipe.steps);
-        if !self.optimizer.step(factor, parameters, gradient) {
+        let share = rows.len() as f64 / self.data.train.rows() as f64;
+        if !self.learner.step(factor, share, parameters) {
             return Err(self.blame_step().into());
         }
         self.state.window.add(&self.log_p);
@@ -232,24 +224,31 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The fault of a gradient that is not finite at `at`, with the first row that makes it so alone.
-    fn blame_gradient(&mut self, at: usize) -> NotFinite {
-        let place = Place::of(self.parameters, at);
+    /// The fault of a gradient, or a count, that is not finite, with the first row that makes it so
+    /// alone.
+    fn blame(&mut self, taken: Taken) -> Result<NotFinite, TrainError> {
         let step = self.state.step;
-        let rows = self.batches.draw(step - 1);
-        let (executable, gradient) = (&mut self.executable, &mut self.gradient);
-        let guilty = rows.iter().find(|&&row| {
+        let mut guilty = None;
+        for &row in self.batches.draw(step - 1) {
             let (parameters, train) = (&self.state.parameters, self.data.train);
-            executable.gradient(parameters, train, &[row], &mut [0.0], gradient);
-            first_not_finite(gradient).is_some()
-        });
-        let row = guilty.map(|&row| row as usize);
-        NotFinite { step, stage: Stage::Gradient { place, row } }
+            self.learner.look(self.executable, parameters, train, &[row], &mut [0.0])?;
+            if self.learner.first_not_finite(self.parameters).is_some() {
+                guilty = Some(row as usize);
+                break;
+            }
+        }
+        let (Taken::Gradient(at) | Taken::Count(at)) = taken;
+        let (place, row) = (Place::of(self.parameters, at), guilty);
+        let stage = match taken {
+            Taken::Gradient(_) => Stage::Gradient { place, row },
+            Taken::Count(_) => Stage::Count { place, row },
+        };
+        Ok(NotFinite { step, stage })
     }
 
     /// The fault of a step after which a parameter or a moment is not finite.
     fn blame_step(&self) -> NotFinite {
-        let second = self.optimizer.moments()[1];
+        let second = self.learner.moments()[1];
         let at = first_not_finite(&self.state.parameters).or_else(|| first_not_finite(second));
         let place = Place::of(self.parameters, at.unwrap_or(0));
         NotFinite { step: self.state.step, stage: Stage::Parameter { place } }
@@ -306,7 +305,7 @@ impl<'a> Run<'a> {
         self.state.seconds = self.seconds();
         self.clock = Instant::now();
         let begun = Instant::now();
-        checkpoint::save(&keep.path, identity, &self.state, self.optimizer.moments())?;
+        checkpoint::save(&keep.path, identity, &self.state, self.learner.moments())?;
         self.saved = Instant::now();
         self.cost_of_saving = self.saved - begun;
         self.observer.event(Event::Saved { step: self.state.step });

@@ -1,15 +1,17 @@
 //! Learning: parameters that make the training data likely.
 //!
 //! [`fit`] is the loop. Each step draws its batch ([`batches`]), asks the engine for the gradient and
-//! hands it to the optimiser ([`optimizer`]); now and then the validation data say which parameters
+//! hands it to the optimiser ([`optimizer`]), or for expected counts and hands them to [`em`]; now and then the validation data say which parameters
 //! to keep. All that the loop knows is in its [`checkpoint`], from which it goes on as if it had never
 //! stopped, bit for bit. What happens is told to an [`Observer`]: a progress bar, or the [`log`].
 
 pub mod batches;
 pub mod checkpoint;
 pub mod curves;
+pub mod em;
 mod error;
 mod fit;
+mod learner;
 pub mod log;
 pub mod optimizer;
 mod options;

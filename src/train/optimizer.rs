@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::update::{CHUNK, INFINITE, Segment, Step, each_segment};
 use crate::diag::{Code, Diagnostic, nearest};
-use crate::param::TensorSet;
+use crate::param::{TensorSet, TensorSpec};
 
 /// How a gradient becomes a step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,20 @@ pub enum Method {
         /// In [0, 1); 0 is plain gradient descent.
         momentum: f64,
     },
+    /// Expectation-maximisation ([`super::em`]), which follows no gradient: learning rates are the part
+    /// of the way to go, at most one.
+    Em {
+        /// Pseudo-count of each distribution, for all rows together, at least 0.
+        pseudo_count: f64,
+    },
+}
+
+/// How a gradient becomes a step, for the methods that follow one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Rule {
+    Adam(Moments),
+    AdamW(Moments),
+    Sgd { momentum: f64 },
 }
 
 /// The constants of Adam.
@@ -63,7 +77,7 @@ pub struct Group {
 /// An optimiser and what it remembers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimizer {
-    method: Method,
+    rule: Rule,
     segments: Vec<Segment>,
     /// Steps done.
     steps: u64,
@@ -79,7 +93,7 @@ impl Optimizer {
     /// general ones.
     ///
     /// # Errors
-    /// E0404 for a group that matches no tensor.
+    /// E0404 for a group that matches no tensor; E0405 for a method that follows no gradient.
     pub fn new(
         method: Method,
         tensors: &TensorSet,
@@ -87,26 +101,21 @@ impl Optimizer {
         decay: f64,
         groups: &[Group],
     ) -> Result<Self, Diagnostic> {
-        check_names(tensors, groups)?;
-        let mut segments: Vec<Segment> = Vec::new();
-        for (id, spec) in tensors.iter() {
-            let named = |name: &str| groups.iter().find(|group| group.name == name);
-            let choices = [named(&spec.name), named(spec.group())];
-            let pick = |field: fn(&Group) -> Option<f64>| {
-                choices.iter().flatten().find_map(|group| field(group))
-            };
-            segments.push(Segment {
-                end: tensors.range(id).end,
-                rate: pick(|group| group.rate).unwrap_or(rate),
-                decay: pick(|group| group.decay).or(spec.decay).unwrap_or(decay),
-            });
-        }
-        let second = match method {
-            Method::Sgd { .. } => 0,
-            Method::Adam(_) | Method::AdamW(_) => tensors.len(),
+        let rule = match method {
+            Method::Adam(moments) => Rule::Adam(moments),
+            Method::AdamW(moments) => Rule::AdamW(moments),
+            Method::Sgd { momentum } => Rule::Sgd { momentum },
+            Method::Em { .. } => {
+                return Err(Diagnostic::new(Code::E0405, "EM does not learn from gradients"));
+            }
+        };
+        let segments = segments(tensors, rate, decay, groups)?;
+        let second = match rule {
+            Rule::Sgd { .. } => 0,
+            Rule::Adam(_) | Rule::AdamW(_) => tensors.len(),
         };
         let first = vec![0.0; tensors.len()];
-        Ok(Optimizer { method, segments, steps: 0, first, second: vec![0.0; second] })
+        Ok(Optimizer { rule, segments, steps: 0, first, second: vec![0.0; second] })
     }
 
     /// Steps done.
@@ -137,12 +146,12 @@ impl Optimizer {
         assert_eq!(parameters.len(), self.first.len(), "a parameter for each moment");
         assert_eq!(gradient.len(), self.first.len(), "a derivative for each parameter");
         self.steps += 1;
-        let (method, steps) = (self.method, self.steps);
+        let (rule, steps) = (self.rule, self.steps);
         let segments = &self.segments;
         let update = |at: usize, theta: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]| {
             let mut worst = 0;
             each_segment(segments, at * CHUNK, theta.len(), |range, segment| {
-                let step = Step::new(method, segment, factor, steps);
+                let step = Step::new(rule, segment, factor, steps);
                 let v = if v.is_empty() { &mut [] } else { &mut v[range.clone()] };
                 let (theta, m) = (&mut theta[range.clone()], &mut m[range.clone()]);
                 worst = worst.max(step.run(theta, &g[range], m, v));
@@ -153,12 +162,12 @@ impl Optimizer {
             .par_chunks_mut(CHUNK)
             .zip(gradient.par_chunks(CHUNK))
             .zip(self.first.par_chunks_mut(CHUNK));
-        let worst = match method {
-            Method::Sgd { .. } => chunks
+        let worst = match rule {
+            Rule::Sgd { .. } => chunks
                 .enumerate()
                 .map(|(at, ((theta, g), m))| update(at, theta, g, m, &mut []))
                 .max(),
-            Method::Adam(_) | Method::AdamW(_) => chunks
+            Rule::Adam(_) | Rule::AdamW(_) => chunks
                 .zip(self.second.par_chunks_mut(CHUNK))
                 .enumerate()
                 .map(|(at, (((theta, g), m), v))| update(at, theta, g, m, v))
@@ -166,6 +175,33 @@ impl Optimizer {
         };
         worst.unwrap_or(0) < INFINITE
     }
+}
+
+/// Rate and L2 of each tensor: what the group of its own name says, else that of the group it belongs
+/// to, else its own L2, else the general ones.
+///
+/// # Errors
+/// E0404 for a group that matches no tensor.
+pub(super) fn segments(
+    tensors: &TensorSet,
+    rate: f64,
+    decay: f64,
+    groups: &[Group],
+) -> Result<Vec<Segment>, Diagnostic> {
+    check_names(tensors, groups)?;
+    let named = |name: &str| groups.iter().find(|group| group.name == name);
+    let segment = |(id, spec): (_, &TensorSpec)| {
+        let choices = [named(&spec.name), named(spec.group())];
+        let pick = |field: fn(&Group) -> Option<f64>| {
+            choices.iter().flatten().find_map(|group| field(group))
+        };
+        Segment {
+            end: tensors.range(id).end,
+            rate: pick(|group| group.rate).unwrap_or(rate),
+            decay: pick(|group| group.decay).or(spec.decay).unwrap_or(decay),
+        }
+    };
+    Ok(tensors.iter().map(segment).collect())
 }
 
 /// E0404 for the first group that matches no tensor.
@@ -195,7 +231,7 @@ fn check_names(tensors: &TensorSet, groups: &[Group]) -> Result<(), Diagnostic> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::param::{Init, TensorSpec};
+    use crate::param::Init;
     use crate::train::update::first_not_finite;
 
     fn tensors(specs: &[(&str, usize)]) -> TensorSet {

@@ -33,7 +33,7 @@ pub struct Recipe {
     pub seed: u64,
     /// The optimiser.
     pub method: Method,
-    /// Learning rate, above 0.
+    /// Learning rate, above 0; for EM at most 1.
     pub rate: f64,
     /// Tensors with options of their own.
     pub groups: Vec<Group>,
@@ -78,6 +78,9 @@ impl Recipe {
             }
         }
         let positive = |number: f64| number > 0.0 && number.is_finite();
+        let greatest = |groups: &[Group]| {
+            groups.iter().filter_map(|group| group.rate).fold(self.rate, f64::max)
+        };
         let fraction = |number: f64| (0.0..1.0).contains(&number);
         if !positive(self.rate) {
             return Err(out("the learning rate", "must be finite and above 0"));
@@ -106,6 +109,12 @@ impl Recipe {
                     && positive(moments.epsilon)) =>
             {
                 Err(out("Adam's constants", "must be β in [0, 1) and ε above 0"))
+            }
+            Method::Em { pseudo_count } if !(pseudo_count >= 0.0 && pseudo_count.is_finite()) => {
+                Err(out("the pseudo-count", "must be finite and at least 0"))
+            }
+            Method::Em { .. } if greatest(&self.groups) > 1.0 => {
+                Err(out("a learning rate of EM", "must be at most 1"))
             }
             _ => Ok(()),
         }

@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Method, Moments};
+use super::Moments;
+use super::optimizer::Rule;
 
 /// Parameters updated by one task: a few pages of each buffer, so that a task is long against the
 /// cost of handing it out.
@@ -81,10 +82,10 @@ pub(super) struct Step {
 
 impl Step {
     /// The constants of step `steps`, counted from 1.
-    pub(super) fn new(method: Method, segment: Segment, factor: f64, steps: u64) -> Self {
+    pub(super) fn new(rule: Rule, segment: Segment, factor: f64, steps: u64) -> Self {
         let rate = segment.rate * factor;
-        match method {
-            Method::Sgd { momentum } => Step {
+        match rule {
+            Rule::Sgd { momentum } => Step {
                 descent: true,
                 rate: rate as f32,
                 decay: segment.decay as f32,
@@ -96,8 +97,8 @@ impl Step {
                 unbias: 0.0,
                 epsilon: 0.0,
             },
-            Method::Adam(moments) => Step::adam(moments, rate, segment.decay, 0.0, steps),
-            Method::AdamW(moments) => Step::adam(moments, rate, 0.0, segment.decay, steps),
+            Rule::Adam(moments) => Step::adam(moments, rate, segment.decay, 0.0, steps),
+            Rule::AdamW(moments) => Step::adam(moments, rate, 0.0, segment.decay, steps),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cuda;
+mod em;
 mod foreign;
 mod help;
 mod learned;

@@ -368,7 +368,7 @@ fn every_damage_of_a_checkpoint_is_found() {
     let identity = checkpoint::Identity::new("small", &splits, &recipe(7), "oracle");
     let load = || {
         let len = case.parameters.learnable();
-        checkpoint::load(&path, &identity, len, len)
+        checkpoint::load(&path, &identity, len, [len; 2])
     };
     assert_eq!(load().unwrap().unwrap().step, 7);
     let bytes = std::fs::read(&path).unwrap();

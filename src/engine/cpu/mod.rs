@@ -32,7 +32,7 @@ use self::passes::{Batch, HeadPass, PartBack, PartForward};
 use self::state::{HeadShard, PartState};
 use self::tile::Workspace;
 use self::weights::{Making, WeightScratch, constants, split};
-use super::{Executable, Tally};
+use super::{Counts, Executable, Tally};
 use crate::compile::Compiled;
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
@@ -259,6 +259,53 @@ impl CpuExecutable {
             }
         }
     }
+
+    /// From the gradients by coefficients to expected counts.
+    fn count(&mut self, counts: &mut Counts<f32>) {
+        counts.clear();
+        let CpuExecutable { compiled, plan, pool, states, ranges, .. } = self;
+        let own = split(&mut counts.weights, ranges, plan.groups.len());
+        pool.install(|| {
+            let groups = by_group(&plan.groups, states).zip(own);
+            groups.for_each(|((group, states), mut own)| {
+                states.iter_mut().for_each(PartState::join_shards);
+                Making::of(compiled, plan, group).count_weights(states, &mut own);
+            });
+        });
+        let mut states = &states[..];
+        for group in &plan.groups {
+            let (own, rest) = states.split_at((group.parts.1 - group.parts.0) as usize);
+            states = rest;
+            Making::of(compiled, plan, group).count_leaves(own, counts);
+        }
+    }
+
+    /// Loads parameters, writes ln p of each row, and leaves the gradients by coefficients in the
+    /// shards. Returns how many rows were evaluated in the log domain.
+    ///
+    /// # Panics
+    /// When the plan is for evaluation only, or there are more rows than its batch.
+    fn differentiate(
+        &mut self,
+        parameters: &[f32],
+        data: &Dataset,
+        rows: &[u32],
+        log_p: &mut [f64],
+    ) -> usize {
+        assert!(self.plan.purpose == Purpose::Train, "a plan for evaluation has no gradients");
+        assert!(rows.len() <= self.plan.batch as usize, "more rows than the plan's batch");
+        let missing = data.has_missing();
+        self.make_weights(parameters);
+        self.gather(data, rows);
+        self.forward(rows.len(), missing, true, log_p);
+        self.backward(rows.len(), missing);
+        self.settle_doubt(rows.len(), missing, true, log_p)
+    }
+}
+
+/// Rows of probability zero.
+fn impossible(log_p: &[f64]) -> usize {
+    log_p.iter().filter(|&&log| log == f64::NEG_INFINITY).count()
 }
 
 /// The states of each group's parts.
@@ -291,7 +338,7 @@ impl Executable for CpuExecutable {
                 tally.in_logs += self.settle_doubt(rows.len(), missing, false, log_p);
             }
         });
-        tally.impossible = log_p.iter().filter(|&&log| log == f64::NEG_INFINITY).count();
+        tally.impossible = impossible(log_p);
         tally
     }
 
@@ -305,25 +352,36 @@ impl Executable for CpuExecutable {
         log_p: &mut [f64],
         gradient: &mut [f32],
     ) -> Tally {
-        assert!(self.plan.purpose == Purpose::Train, "a plan for evaluation has no gradients");
-        assert!(rows.len() <= self.plan.batch as usize, "more rows than the plan's batch");
-        let missing = data.has_missing();
         // Entered once: each entry from outside costs a wake-up.
         let pool = self.pool.clone();
         let in_logs = pool.install(|| {
-            self.make_weights(parameters);
-            self.gather(data, rows);
-            self.forward(rows.len(), missing, true, log_p);
-            self.backward(rows.len(), missing);
-            let in_logs = self.settle_doubt(rows.len(), missing, true, log_p);
+            let in_logs = self.differentiate(parameters, data, rows, log_p);
             if self.ranges.iter().map(|(range, _)| range.len()).sum::<usize>() < gradient.len() {
                 gradient.fill(0.0);
             }
             self.collect(parameters, gradient);
             in_logs
         });
-        let impossible = log_p.iter().filter(|&&log| log == f64::NEG_INFINITY).count();
-        Tally { impossible, in_logs }
+        Tally { impossible: impossible(log_p), in_logs }
+    }
+
+    /// # Panics
+    /// As [`CpuExecutable::gradient`] does.
+    fn expected_counts(
+        &mut self,
+        parameters: &[f32],
+        data: &Dataset,
+        rows: &[u32],
+        log_p: &mut [f64],
+        counts: &mut Counts<f32>,
+    ) -> Option<Tally> {
+        let pool = self.pool.clone();
+        let in_logs = pool.install(|| {
+            let in_logs = self.differentiate(parameters, data, rows, log_p);
+            self.count(counts);
+            in_logs
+        });
+        Some(Tally { impossible: impossible(log_p), in_logs })
     }
 
     fn arithmetic(&self) -> String {

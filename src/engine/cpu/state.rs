@@ -42,6 +42,11 @@ fn is_certified(program: &Program, least: Least, has_zeros: bool) -> bool {
 }
 
 impl PartState {
+    /// Gradients by some coefficients, once the shards are joined.
+    pub(super) fn gradients(&self, range: Range<usize>) -> &[f32] {
+        &self.shards[0].d_coefficients[range]
+    }
+
     pub(super) fn new(plan: &Plan, part: &Part) -> Self {
         let program = plan.program(part);
         let train = plan.purpose == Purpose::Train;

@@ -11,6 +11,7 @@ use pulp::{Simd, WithSimd};
 use super::state::PartState;
 use crate::circuit::{ValidCircuit, WeightSource};
 use crate::compile::Compiled;
+use crate::engine::Counts;
 use crate::ids::DistId;
 use crate::leaf::{Dist, Family, counts, discrete, gaussian};
 use crate::param::normalise::{Least, softmax_backward_lanes, softmax_lanes};
@@ -143,6 +144,32 @@ impl<'a> Making<'a> {
                 let family = self.circuit.dists()[id].family;
                 table_back(family, &flat[raw.clone()], table, d_table, own.rows(raw));
             }
+        }
+    }
+
+    /// Writes the expected counts of inputs, given the gradients by coefficients, through `own`; those
+    /// of logits that are no parameters stay as they are.
+    pub(super) fn count_weights(&self, states: &[PartState], own: &mut OwnGradients<'_>) {
+        for block in &self.group.blocks {
+            let maker = self.parameters.maker(block.maker).filter(|maker| maker.is_direct());
+            let Some(maker) = maker else { continue };
+            let len = Sizes::of(block).sector;
+            for (&sector, &(part, at)) in block.sectors.iter().zip(&block.at) {
+                let state = &states[(part - self.group.parts.0) as usize];
+                let range = at as usize..at as usize + len;
+                let (w, d) = (&state.coefficients[range.clone()], state.gradients(range));
+                let counts = own.rows(maker.own_row(sector)).iter_mut();
+                counts.zip(w).zip(d).for_each(|((count, w), d)| *count = w * d);
+            }
+        }
+    }
+
+    /// Writes the expected statistics of leaves, given the gradients by coefficients.
+    pub(super) fn count_leaves(&self, states: &[PartState], counts: &mut Counts<f32>) {
+        for (number, id, range) in self.tables() {
+            let (table, d) =
+                (&states[number].coefficients[range.clone()], states[number].gradients(range));
+            table_counts(self.circuit.dists()[id].family, table, d, counts.leaf_mut(id));
         }
     }
 
@@ -421,5 +448,32 @@ fn table_back(family: Family, raw: &[f32], table: &[f32], d_table: &[f32], d_raw
             }
         }
         Family::Poisson => d_raw.copy_from_slice(d_table),
+    }
+}
+
+/// Writes the expected statistics of each unit ([`crate::leaf::statistics`]), given its table and the
+/// gradient by that; nothing where there is nothing to learn.
+fn table_counts(family: Family, table: &[f32], d_table: &[f32], statistics: &mut [f32]) {
+    match family {
+        Family::Indicators { .. } | Family::Poisson => {}
+        Family::Bernoulli | Family::Categorical { .. } => {
+            let pairs = table.iter().zip(d_table);
+            statistics.iter_mut().zip(pairs).for_each(|(count, (p, d))| *count = p * d);
+        }
+        Family::Gaussian { .. } => {
+            let units = table.chunks_exact(3).zip(d_table.chunks_exact(3));
+            for (out, (unit, d)) in statistics.chunks_exact_mut(3).zip(units) {
+                // By mean, precision and what does not depend on the value.
+                out.copy_from_slice(&[d[2], d[0] / unit[1], -2.0 * d[1]]);
+            }
+        }
+        Family::Binomial { trials } => {
+            let units = d_table.chunks_exact(trials as usize + 1);
+            for (out, d) in statistics.chunks_exact_mut(2).zip(units) {
+                let successes = d.iter().enumerate().map(|(count, &d)| count as f64 * f64::from(d));
+                out[1] = successes.sum::<f64>() as f32;
+                out[0] = d.iter().map(|&d| f64::from(d)).sum::<f64>() as f32;
+            }
+        }
     }
 }

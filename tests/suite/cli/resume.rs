@@ -9,7 +9,7 @@ use super::{Folder, exists};
 /// Steps that take long enough to be stopped in their midst.
 const STEPS: u32 = 6_000;
 
-fn line(more: &str) -> String {
+pub(super) fn line(more: &str) -> String {
     format!(
         "train c.ron --train train.data --valid test.data -o m --steps {STEPS} --eval-every 500 \
          --batch 100 {more}"
@@ -17,8 +17,8 @@ fn line(more: &str) -> String {
 }
 
 /// Starts training, and returns once a checkpoint is there and some more steps have been done.
-fn begun(folder: &Folder) -> Child {
-    let mut command = folder.command(line("--threads 2").split_whitespace());
+pub(super) fn begun(folder: &Folder, more: &str) -> Child {
+    let mut command = folder.command(line(&format!("--threads 2 {more}")).split_whitespace());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let start = Instant::now();
     while !exists(&folder.path("m.checkpoint")) {
@@ -41,7 +41,7 @@ fn straight() -> Vec<u8> {
 #[test]
 fn a_killed_run_resumes_to_the_same_model_with_other_threads() {
     let folder = Folder::with_circuit();
-    let mut child = begun(&folder);
+    let mut child = begun(&folder, "");
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!exists(&folder.path("m")), "a model of half a run");
@@ -59,7 +59,7 @@ fn a_killed_run_resumes_to_the_same_model_with_other_threads() {
 #[test]
 fn an_interrupted_run_ends_with_130_and_a_checkpoint_to_go_on_from() {
     let folder = Folder::with_circuit();
-    let mut child = begun(&folder);
+    let mut child = begun(&folder, "");
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
     assert_eq!(child.wait().unwrap().code(), Some(130));

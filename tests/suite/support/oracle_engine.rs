@@ -3,7 +3,9 @@
 
 use pcc::circuit::{ValidCircuit, Values};
 use pcc::data::Dataset;
-use pcc::engine::{Executable, Tally, reference};
+use pcc::engine::reference::{self, Expected};
+use pcc::engine::{Counts, Executable, Tally};
+use pcc::real::Real;
 use pcc::sector::Parameters;
 
 /// A circuit that the oracle evaluates.
@@ -24,6 +26,40 @@ impl<'a> OracleEngine<'a> {
 /// One row of a data set, `None` being a missing value.
 pub fn row_of(data: &Dataset, row: u32) -> Vec<Option<f32>> {
     data.variables().ids().map(|var| data.value(row as usize, var)).collect()
+}
+
+/// What the rows are expected to have counted, in double precision.
+pub fn expected(
+    circuit: &ValidCircuit,
+    values: &Values<f64>,
+    data: &Dataset,
+    rows: impl IntoIterator<Item = u32>,
+) -> Expected {
+    let mut expected = Expected::zeros(circuit);
+    for row in rows {
+        let row = row_of(data, row);
+        let forward = reference::forward(circuit, values, &row);
+        reference::expect(circuit, values, &forward, &row, &mut expected);
+    }
+    expected
+}
+
+/// Expected counts where the parameters lie.
+pub fn placed<T: Real>(parameters: &Parameters, expected: &Expected) -> Counts<T> {
+    let mut counts = Counts::zeros(parameters);
+    for maker in parameters.makers().iter().filter(|maker| maker.is_direct()) {
+        for (ordinal, &id) in maker.sectors.iter().enumerate() {
+            let sector = parameters.table().sectors()[id];
+            let own = &mut counts.weights[maker.own_row(ordinal as u32)];
+            let of_layer = &expected.weights[sector.weights][sector.first..][..own.len()];
+            own.iter_mut().zip(of_layer).for_each(|(out, &count)| *out = T::of(count));
+        }
+    }
+    for (dist, statistics) in expected.leaves.iter() {
+        let own = counts.leaf_mut(dist).iter_mut();
+        own.zip(statistics).for_each(|(out, &number)| *out = T::of(number));
+    }
+    counts
 }
 
 impl Executable for OracleEngine<'_> {
@@ -60,6 +96,21 @@ impl Executable for OracleEngine<'_> {
         let d = self.parameters.gradient(self.circuit, &self.flat, &self.values, &d_values);
         gradient.iter_mut().zip(d).for_each(|(out, d)| *out = d as f32);
         tally
+    }
+
+    fn expected_counts(
+        &mut self,
+        parameters: &[f32],
+        data: &Dataset,
+        rows: &[u32],
+        log_p: &mut [f64],
+        counts: &mut Counts<f32>,
+    ) -> Option<Tally> {
+        self.load(parameters);
+        let tally = self.log_likelihood(data, rows, log_p);
+        let expected = expected(self.circuit, &self.values, data, rows.iter().copied());
+        *counts = placed(self.parameters, &expected);
+        Some(tally)
     }
 
     fn arithmetic(&self) -> String {
