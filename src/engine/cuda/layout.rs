@@ -103,6 +103,11 @@ impl Layout {
         words
     }
 
+    /// Whether the device makes the weights; else the host does, and they are copied.
+    pub fn makes_weights(&self) -> bool {
+        self.weights.is_some()
+    }
+
     /// All coefficients as far as nothing learns them, zero elsewhere.
     pub fn constants(&self) -> &[f32] {
         &self.constants
