@@ -36,6 +36,7 @@ pub struct DeviceExecutable<D> {
 struct Staging {
     coefficients: Vec<f32>,
     certified: Vec<i32>,
+    least: Vec<f32>,
     in_doubt: Vec<i32>,
     parameters: Vec<f32>,
     gradient: Vec<f32>,
@@ -61,6 +62,7 @@ impl<D: Device> DeviceExecutable<D> {
         let staging = Staging {
             coefficients: layout.constants.clone(),
             certified: vec![0; layout.plan.parts.len()],
+            least: vec![0.0; layout.plan.parts.len()],
             in_doubt: vec![0; layout.plan.batch as usize],
             parameters: vec![0.0; parameters],
             gradient: vec![0.0; parameters],
@@ -176,12 +178,17 @@ impl<D: Device> DeviceExecutable<D> {
             let (coefficients, certified) = self.host.coefficients(part);
             self.layout.tables.spread(part, coefficients, &mut self.staging.coefficients);
             self.staging.certified[part] = i32::from(certified);
+            let positive = coefficients.iter().copied().filter(|&number| number > 0.0);
+            self.staging.least[part] = positive.fold(f32::INFINITY, f32::min);
         }
         if let Some(buffer) = self.buffer("coefficients") {
             self.device.write(buffer, cast_slice(&self.staging.coefficients))?;
         }
-        match self.buffer("certified") {
-            Some(buffer) => self.device.write(buffer, cast_slice(&self.staging.certified)),
+        if let Some(buffer) = self.buffer("certified") {
+            self.device.write(buffer, cast_slice(&self.staging.certified))?;
+        }
+        match self.buffer("least") {
+            Some(buffer) => self.device.write(buffer, cast_slice(&self.staging.least)),
             None => Ok(()),
         }
     }

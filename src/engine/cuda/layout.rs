@@ -20,7 +20,7 @@ pub(super) enum Content {
 }
 
 /// Fields of `Buffers`.
-pub(super) const FIELDS: usize = 38;
+pub(super) const FIELDS: usize = 39;
 
 /// A field of `Buffers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +138,7 @@ impl Layout {
             table("parts"),
             output("coefficients", tables.coefficients),
             output("certified", plan.parts.len()),
+            output("least", plan.parts.len()),
             input("data", pitch * plan.variables as usize),
             output("handed", tables.handed * pitch),
             output("handed_exponents", tables.outputs * pitch),
