@@ -143,6 +143,10 @@ __device__ __forceinline__ void sum_back(Lane& lane, const Step& step, const Ope
     }
 }
 
+__device__ __forceinline__ bool is_leaf(int op) {
+    return op == LOOKUP || op == GAUSSIAN || op == LOG_LOOKUP || op == POISSON;
+}
+
 // Through a leaf in the arena, to its table.
 template <int OPS>
 __device__ __forceinline__ void leaf_back(Lane& lane, const Step& step) {
@@ -151,10 +155,13 @@ __device__ __forceinline__ void leaf_back(Lane& lane, const Step& step) {
     const float* d = of_block(lane.gradients + step.out.gradient * THREADS);
     const float* x = of_block(lane.states);
     float* out = lane.d_coefficients + step.table;
-    if (OCCURS(LOOKUP) && (!OCCURS(GAUSSIAN) || step.op == LOOKUP)) {
-        by_table(d, step.out.units, x, step.states, out);
+    const float* table = lane.coefficients + step.table;
+    if (OCCURS(GAUSSIAN) && step.op == GAUSSIAN) {
+        by_densities(d, step.out.units, x, table, out);
+    } else if (OCCURS(POISSON) && step.op == POISSON) {
+        by_rates(d, step.out.units, x, table, out);
     } else {
-        by_densities(d, step.out.units, x, lane.coefficients + step.table, out);
+        by_table(d, step.out.units, x, step.states, out);
     }
     __syncthreads();
 }
@@ -188,6 +195,8 @@ __device__ __forceinline__ void export_gradient(
 // coefficients are added to the block's. Ends with no barrier pending: what a thread wrote last is its own.
 template <int OPS>
 __device__ __forceinline__ void backward(const Buffers& buffers, Lane& lane, long long row) {
+    const bool has_leaves =
+        OCCURS(LOOKUP) || OCCURS(GAUSSIAN) || OCCURS(LOG_LOOKUP) || OCCURS(POISSON);
     for (int n = lane.count - 1; n >= 0; --n) {
         const Step& step = lane.steps[n];
         if (step.out.gradient == NOWHERE) continue;
@@ -207,7 +216,7 @@ __device__ __forceinline__ void backward(const Buffers& buffers, Lane& lane, lon
             kronecker_back(lane, step, in);
         } else if ((OCCURS(SUM) && step.op == SUM) || (OCCURS(MIX) && step.op == MIX)) {
             sum_back<OPS>(lane, step, in);
-        } else if ((OCCURS(LOOKUP) && step.op == LOOKUP) || (OCCURS(GAUSSIAN) && step.op == GAUSSIAN)) {
+        } else if (has_leaves && is_leaf(step.op)) {
             leaf_back<OPS>(lane, step);
         } else if (OCCURS(IMPORT) && step.op == IMPORT) {
             export_gradient(buffers, lane, step, row);

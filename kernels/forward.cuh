@@ -11,7 +11,8 @@ __device__ __forceinline__ void product_sum(Lane& lane, const Step& step, const 
     const Scaled scaled = multiply<K>(lane, in, a, b, p);
     float* out = lane.values + step.out.rows * THREADS;
     weigh<K>(lane.coefficients + step.table, step.out.units, step.width, p, out);
-    finish(lane, step.out, scaled.exponent, scaled.bound);
+    const float bound = scaled.bound + small_terms<K>(lane, step.width, p);
+    finish(lane, step.out, scaled.exponent, bound);
 }
 
 // Writes what was formed to the step's output.
@@ -45,7 +46,9 @@ __device__ __forceinline__ void sum(Lane& lane, const Step& step, const Operand*
     } else {
         mix(weights, step.out.units, step.inputs, all.rows, out);
     }
-    finish(lane, step.out, all.exponent, all.bound);
+    Units<0> terms(step.inputs == 1 ? lane.formed : all.rows);
+    const int count = step.op == MIX ? step.inputs * step.out.units : step.width;
+    finish(lane, step.out, all.exponent, all.bound + small_terms<0>(lane, count, terms));
 }
 
 // Takes what a part has handed to the head.
@@ -86,6 +89,10 @@ __device__ __forceinline__ void other(
         look_up<0>(lane, step.column, table, step.states, step.out.units, units);
     } else if (OCCURS(GAUSSIAN) && step.op == GAUSSIAN) {
         log_densities(column_of(lane, step.column), table, step.out.units, out);
+    } else if (OCCURS(LOG_LOOKUP) && step.op == LOG_LOOKUP) {
+        log_rows(column_of(lane, step.column), table, step.states, step.out.units, out);
+    } else if (OCCURS(POISSON) && step.op == POISSON) {
+        log_counts(column_of(lane, step.column), table, step.out.units, out);
     } else if (OCCURS(ONE) && step.op == ONE) {
         for (int i = 0; i < step.out.units; ++i) at(out, i) = 1.0f;
     } else if (OCCURS(IMPORT) && step.op == IMPORT) {

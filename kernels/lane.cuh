@@ -14,6 +14,7 @@ struct Lane {
     const float* data;          // Column v of this row is data[v * LANES].
     int count;                  // Steps.
     bool guarded;               // Whether losses are watched.
+    float least;                // The least weight above zero.
     // The arena, each pointer at this thread's column.
     float* values;
     int* exponents;

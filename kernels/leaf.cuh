@@ -10,6 +10,26 @@ __device__ __forceinline__ void log_densities(float x, const float* table, int u
     }
 }
 
+// out[j] = entry x of row j of a table of logarithms; zero where x is missing.
+__device__ __forceinline__ void log_rows(
+    float x, const float* table, int states, int units, float* out
+) {
+    const int pitch = pitch_of(states);
+    for (int j = 0; j < units; ++j) at(out, j) = x != x ? 0.0f : table[j * pitch + (int)x];
+}
+
+// out[j] = ln p(x) of a Poisson leaf, from a table [units][4] of the logarithm of its rate and padding; zero where
+// x is missing. The terms are far larger than what they add up to, so they are doubles.
+__device__ __forceinline__ void log_counts(float x, const float* table, int units, float* out) {
+    const bool counts = x >= 0.0f && x == floorf(x);
+    const double factorial = lgamma((double)(counts ? x : 0.0f) + 1.0);
+    for (int j = 0; j < units; ++j) {
+        const double log_rate = table[4 * j];
+        const float log = (float)(x * log_rate - exp(log_rate) - factorial);
+        at(out, j) = x != x ? 0.0f : counts ? log : -infinity();
+    }
+}
+
 // rows = e^rows, as mantissas with one exponent: the largest comes to lie in [1, 2) times rounding. The
 // difference is taken in double precision, so that a large logarithm keeps its digits.
 __device__ __forceinline__ Scaled exponentiate(int units, float* rows) {

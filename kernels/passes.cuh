@@ -32,6 +32,7 @@ __device__ __forceinline__ Lane lane_of(const Buffers& buffers, int number, long
     lane.data = buffers.data + first;
     lane.count = part.steps;
     lane.guarded = !buffers.certified[number];
+    lane.least = buffers.least[number];
     const auto take = [&](int rows) {
         float* taken = arena;
         arena += rows * THREADS;

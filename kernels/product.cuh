@@ -32,7 +32,9 @@ __device__ __forceinline__ Scaled multiply(
         return scaled;
     }
     float top_a = 0.0f, top_b = 0.0f;
-    const bool flat = scaled.down >= SUBNORMAL;  // The top has lost digits: all of the lane is lost.
+    // A top below the normal numbers has lost digits: all of the lane is lost, and that is anything up to the
+    // smallest normal number, which the scale makes two.
+    const bool flat = scaled.down >= SUBNORMAL;
     float lost = 0.0f;
 #pragma unroll (K > 0 ? K : 1)
     for (int i = 0; i < width; ++i) {
@@ -41,12 +43,11 @@ __device__ __forceinline__ Scaled multiply(
         p[i] *= scaled.down;
         if ((flat || p[i] < LOSS) && a[i] > 0.0f && b[i] > 0.0f) {
             p[i] = 0.0f;
-            lost += LOSS;
+            lost += flat ? 2.0f : LOSS;
         }
     }
     const float bound_a = bound_of(lane, in[0]), bound_b = bound_of(lane, in[1]);
-    const float inherited = bound_a * top_b + bound_b * top_a + bound_a * bound_b;
-    scaled.bound = inherited * scaled.down + lost;
+    scaled.bound = inherited(bound_a, bound_b, top_a, top_b, scaled.down) + lost;
     if (flat) scaled.down = 0.0f;
     return scaled;
 }
@@ -69,7 +70,7 @@ __device__ __forceinline__ Scaled pairs(
     const bool far = shift < -126;
     Scaled scaled = {far ? 0.0f : power_of_two(-shift), shift, 0.0f};
     const float bound_a = bound_of(lane, in[0]) * down_a, bound_b = bound_of(lane, in[1]) * down_b;
-    scaled.bound = (bound_a * (top_b * down_b) + bound_b * (top_a * down_a) + bound_a * bound_b) * half;
+    scaled.bound = inherited(bound_a, bound_b, top_a * down_a, top_b * down_b, half);
     for (int j = 0; j < in[1].units; ++j) {
         const float right = b[j] * down_b * half;
         for (int i = 0; i < in[0].units; ++i) {

@@ -23,6 +23,8 @@
 enum Op {
     LOOKUP,
     GAUSSIAN,
+    LOG_LOOKUP,
+    POISSON,
     ONE,
     IMPORT,
     PRODUCT,
@@ -129,6 +131,7 @@ struct Buffers {
     const Part* parts;         // The head is last.
     float* coefficients;       // Part by part.
     int* certified;            // By part: whether no product can lose a unit.
+    float* least;               // By part: the least weight above zero, or zero.
     const float* data;          // [pitch / LANES][variables][LANES]; NaN where a value is missing.
     float* handed;              // Units of the outputs of all parts, [units][pitch],
     int* handed_exponents;      //   their exponents, [outputs][pitch],

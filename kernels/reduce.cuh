@@ -94,13 +94,41 @@ __device__ __forceinline__ void by_table(
     }
 }
 
-// By mean, 1/variance and -½ ln(2π variance) of each density of x, where it is not missing.
+__device__ __forceinline__ double warp_sum(double x) {
+#pragma unroll
+    for (int half = 16; half > 0; half /= 2) x += __shfl_xor_sync(0xffffffffu, x, half);
+    return x;
+}
+
+// By mean, 1/variance and -½ ln(2π variance) of each density of x, where it is not missing. A warp takes a unit;
+// its sums are doubles, for rows far out on either side cancel.
 __device__ __forceinline__ void by_densities(
     const float* d, int units, const float* x, const float* table, float* out
 ) {
-    sum_over_lanes(d, units, 3, 4, out, [=](int j, int i, int lane) {
-        const float off = x[lane] - table[4 * j];
-        if (off != off) return 0.0f;
-        return i == 0 ? off * table[4 * j + 1] : i == 1 ? -0.5f * off * off : 1.0f;
+    const int lane = threadIdx.x % 32;
+    for (int j = threadIdx.x / 32; j < units; j += WARPS) {
+        double zeroth = 0.0, first = 0.0, second = 0.0;
+        for (int l = lane; l < THREADS; l += 32) {
+            const double dj = d[j * THREADS + l], off = x[l] - table[4 * j];
+            if (off != off) continue;
+            zeroth += dj;
+            first += dj * off;
+            second += dj * off * off;
+        }
+        zeroth = warp_sum(zeroth);
+        first = warp_sum(first);
+        second = warp_sum(second);
+        const double sum = lane == 0 ? first * table[4 * j + 1] : lane == 1 ? -0.5 * second : zeroth;
+        if (lane < 3) out[4 * j + lane] += (float)sum;
+    }
+}
+
+// By the logarithms of the rates of Poisson leaves of x: the count minus its mean.
+__device__ __forceinline__ void by_rates(
+    const float* d, int units, const float* x, const float* table, float* out
+) {
+    sum_over_lanes(d, units, 1, 4, out, [=](int j, int, int lane) {
+        const bool counts = x[lane] >= 0.0f && d[j * THREADS + lane] != 0.0f;
+        return counts ? x[lane] - expf(table[4 * j]) : 0.0f;
     });
 }

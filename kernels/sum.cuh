@@ -128,7 +128,7 @@ __device__ __forceinline__ Gathered gather(const Lane& lane, const Operand* in, 
         const float bound = bound_of(lane, in[n]);
         // Of an input that is zero for what it lost, far above all others, nothing is known.
         const bool above = difference(exponent_of(lane, in[n]), all.exponent) > 127;
-        all.bound += bound > 0.0f && above ? infinity() : bound * factor;
+        if (bound > 0.0f) all.bound += above ? infinity() : traced(bound * factor);
         for (int i = 0; i < in[n].units; ++i, ++row) {
             const float unit = at(lane.values, in[n].rows + i);
             const float moved = unit * factor;
@@ -138,6 +138,18 @@ __device__ __forceinline__ Gathered gather(const Lane& lane, const Operand* in, 
         }
     }
     return all;
+}
+
+// What a sum over x may lack because a term of it is too small for a float to keep all of its digits.
+template <int K>
+__device__ __forceinline__ float small_terms(const Lane& lane, int width, Units<K>& x) {
+    if (!lane.guarded) return 0.0f;
+    float smallest = infinity();
+#pragma unroll (K > 0 ? K : 1)
+    for (int i = 0; i < x.count(width); ++i) {
+        if (x[i] > 0.0f) smallest = fminf(smallest, x[i]);
+    }
+    return smallest * lane.least < TRACE ? (float)width * TRACE : 0.0f;
 }
 
 // out[j] = Σₙ weights[j][n] x[n][j], over the n inputs of a mixing layer.

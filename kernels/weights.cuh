@@ -161,12 +161,6 @@ __device__ __forceinline__ long long own_warp() {
     return (long long)blockIdx.x * WARPS + threadIdx.x / 32;
 }
 
-__device__ __forceinline__ double warp_sum(double x) {
-#pragma unroll
-    for (int half = 16; half > 0; half /= 2) x += __shfl_xor_sync(0xffffffffu, x, half);
-    return x;
-}
-
 __device__ __forceinline__ float warp_least(float x) {
 #pragma unroll
     for (int half = 16; half > 0; half /= 2) x = fminf(x, __shfl_xor_sync(0xffffffffu, x, half));
@@ -237,7 +231,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) certify(const Buff
         const float bits = least > 0.0f && least < 1.0f ? ceilf(-log2f(least)) : 0.0f;
         const bool kept = least > 0.0f && (bits + 2.0f) * (float)certificate.chain <= 100.0f;
         const bool certified = certificate.chain == 0 || (certificate.chain > 0 && kept);
-        if (threadIdx.x % 32 == 0) buffers.certified[n] = certified ? 1 : 0;
+        if (threadIdx.x % 32 > 0) continue;
+        buffers.certified[n] = certified ? 1 : 0;
+        buffers.least[n] = least;
     }
 }
 

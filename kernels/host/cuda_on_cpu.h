@@ -159,8 +159,13 @@ static void run_block(unsigned threads) {
         while (run_ready(turns)) {
         }
         if (open(State::Done, 0, threads)) return;
+        // One warp goes as far as it can before the next does: what lacks a barrier is seen soonest so.
         bool opened = open(State::AtBarrier, 0, threads);
-        for (size_t warp = 0; warp < threads; warp += 32) opened |= open(State::AtWarp, warp, 32);
+        const unsigned warps = threads / 32;
+        for (unsigned i = 0; i < warps && !opened; ++i) {
+            const unsigned warp = order == Order::Descending ? warps - 1 - i : i;
+            opened = open(State::AtWarp, 32 * warp, 32);
+        }
         if (!opened) refuse("a barrier that not all threads reach");
     }
 }

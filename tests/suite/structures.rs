@@ -4,7 +4,7 @@
 mod facts;
 mod learned;
 mod leaves;
-mod random;
+pub mod random;
 mod recorded;
 
 use std::collections::BTreeSet;

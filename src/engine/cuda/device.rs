@@ -52,8 +52,10 @@ impl Kernel {
     /// What evaluates a batch.
     pub const EVALUATE: [Kernel; 2] = [Kernel::ForwardParts, Kernel::Head];
 
-    /// What takes its gradients back.
-    pub const BACK: [Kernel; 5] = [
+    /// What evaluates a batch and takes its gradients back.
+    pub const PASSES: [Kernel; 7] = [
+        Kernel::ForwardParts,
+        Kernel::Head,
         Kernel::BackwardParts,
         Kernel::SumShards,
         Kernel::WeightsBack,
@@ -123,11 +125,11 @@ pub trait Device: Send {
     /// E0701 for a lost device; for more bytes than the buffer has.
     fn read(&mut self, buffer: Buffer, bytes: &mut [u8]) -> Result<(), Diagnostic>;
 
-    /// Launches a kernel on `Buffers`, given as its words.
+    /// Launches kernels, one after the other, on `Buffers`, given as its words.
     ///
     /// # Errors
     /// E0701 for a launch that the device refuses.
-    fn launch(&mut self, launch: Launch, buffers: &[u64]) -> Result<(), Diagnostic>;
+    fn launch(&mut self, launches: &[Launch], buffers: &[u64]) -> Result<(), Diagnostic>;
 
     /// What the bits of results depend on: the device's architecture and how it was compiled for.
     fn arithmetic(&self) -> String;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 
-use super::device::{Buffer, Device, Kernel};
+use super::device::{Buffer, Device, Kernel, Launch};
 use super::layout::{Content, FIELDS, Field, Layout};
 use crate::compile::Compiled;
 use crate::data::Dataset;
@@ -36,9 +36,11 @@ pub struct DeviceExecutable<D> {
 struct Staging {
     coefficients: Vec<f32>,
     certified: Vec<i32>,
+    least: Vec<f32>,
     in_doubt: Vec<i32>,
     parameters: Vec<f32>,
     gradient: Vec<f32>,
+    launches: Vec<Launch>,
     /// Whether the host has made the weights of `parameters`.
     host_is_loaded: bool,
 }
@@ -60,9 +62,11 @@ impl<D: Device> DeviceExecutable<D> {
         let staging = Staging {
             coefficients: layout.constants.clone(),
             certified: vec![0; layout.plan.parts.len()],
+            least: vec![0.0; layout.plan.parts.len()],
             in_doubt: vec![0; layout.plan.batch as usize],
             parameters: vec![0.0; parameters],
             gradient: vec![0.0; parameters],
+            launches: Vec::with_capacity(Kernel::ALL.len()),
             host_is_loaded: false,
         };
         let mut executable = DeviceExecutable {
@@ -141,12 +145,10 @@ impl<D: Device> DeviceExecutable<D> {
     /// Launches some kernels, those that have something to do, for `rows` rows of a batch.
     fn launch(&mut self, rows: usize, kernels: &[Kernel]) -> Result<(), Diagnostic> {
         self.set("rows", rows);
-        for &kernel in kernels {
-            if let Some(launch) = self.layout.launch(kernel, rows) {
-                self.device.launch(launch, &self.words)?;
-            }
-        }
-        Ok(())
+        let launches = kernels.iter().filter_map(|&kernel| self.layout.launch(kernel, rows));
+        self.staging.launches.clear();
+        self.staging.launches.extend(launches);
+        self.device.launch(&self.staging.launches, &self.words)
     }
 
     /// Makes the weights, on the device if it can.
@@ -176,12 +178,17 @@ impl<D: Device> DeviceExecutable<D> {
             let (coefficients, certified) = self.host.coefficients(part);
             self.layout.tables.spread(part, coefficients, &mut self.staging.coefficients);
             self.staging.certified[part] = i32::from(certified);
+            let positive = coefficients.iter().copied().filter(|&number| number > 0.0);
+            self.staging.least[part] = positive.fold(f32::INFINITY, f32::min);
         }
         if let Some(buffer) = self.buffer("coefficients") {
             self.device.write(buffer, cast_slice(&self.staging.coefficients))?;
         }
-        match self.buffer("certified") {
-            Some(buffer) => self.device.write(buffer, cast_slice(&self.staging.certified)),
+        if let Some(buffer) = self.buffer("certified") {
+            self.device.write(buffer, cast_slice(&self.staging.certified))?;
+        }
+        match self.buffer("least") {
+            Some(buffer) => self.device.write(buffer, cast_slice(&self.staging.least)),
             None => Ok(()),
         }
     }
@@ -198,10 +205,7 @@ impl<D: Device> DeviceExecutable<D> {
             self.device.write(buffer, cast_slice(self.host.gather_rows(data, rows)))?;
         }
         self.set("train", usize::from(train));
-        self.launch(rows.len(), &Kernel::EVALUATE)?;
-        if train {
-            self.launch(rows.len(), &Kernel::BACK)?;
-        }
+        self.launch(rows.len(), if train { &Kernel::PASSES } else { &Kernel::EVALUATE })?;
         self.download("log_p", log_p)?;
         let mut in_doubt = std::mem::take(&mut self.staging.in_doubt);
         let read = self.download("in_doubt", &mut in_doubt[..rows.len()]);

@@ -20,7 +20,7 @@ pub(super) enum Content {
 }
 
 /// Fields of `Buffers`.
-pub(super) const FIELDS: usize = 38;
+pub(super) const FIELDS: usize = 39;
 
 /// A field of `Buffers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +103,11 @@ impl Layout {
         words
     }
 
+    /// Whether the device makes the weights; else the host does, and they are copied.
+    pub fn makes_weights(&self) -> bool {
+        self.weights.is_some()
+    }
+
     /// All coefficients as far as nothing learns them, zero elsewhere.
     pub fn constants(&self) -> &[f32] {
         &self.constants
@@ -133,6 +138,7 @@ impl Layout {
             table("parts"),
             output("coefficients", tables.coefficients),
             output("certified", plan.parts.len()),
+            output("least", plan.parts.len()),
             input("data", pitch * plan.variables as usize),
             output("handed", tables.handed * pitch),
             output("handed_exponents", tables.outputs * pitch),

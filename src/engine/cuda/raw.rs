@@ -3,9 +3,11 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char};
+use std::sync::Arc;
 
 use cudarc::driver::{
-    CudaFunction, CudaStream, DeviceRepr, DriverError, LaunchConfig, PushKernelArg, result, sys,
+    CudaFunction, CudaGraph, CudaStream, DeviceRepr, DriverError, LaunchConfig, PushKernelArg,
+    result, sys,
 };
 use cudarc::nvrtc;
 use cudarc::nvrtc::result::NvrtcError;
@@ -119,11 +121,44 @@ struct Words([u64; super::layout::FIELDS]);
 // places; a test compares the fields.
 unsafe impl DeviceRepr for Words {}
 
+/// Launches on a stream, recorded as a CUDA graph: one call to the driver replays them all.
+pub(super) struct Recording(CudaGraph);
+
+// SAFETY: a graph must not be used by two threads at once. This one is owned by one `Gpu`, which replays it
+// through `&mut self`, so it is used by one thread at a time.
+unsafe impl Send for Recording {}
+
+impl Recording {
+    /// Launches all that was recorded.
+    pub(super) fn replay(&self) -> Result<(), DriverError> {
+        self.0.launch()
+    }
+}
+
+/// Records launches on `Buffers`, whose words these are, in their order. Nothing runs yet.
+pub(super) fn record(
+    stream: &Arc<CudaStream>,
+    launches: &[(&CudaFunction, Launch)],
+    words: [u64; super::layout::FIELDS],
+) -> Result<Recording, DriverError> {
+    stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)?;
+    let launched = launches
+        .iter()
+        .try_for_each(|&(function, of_kernel)| launch(stream, function, of_kernel, words));
+    // The capture is ended even where a launch was refused; else the stream would be of no more use.
+    let ended = stream.end_capture(sys::CUgraphInstantiate_flags(0));
+    launched?;
+    match ended? {
+        Some(graph) => Ok(Recording(graph)),
+        None => Err(DriverError(sys::CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)),
+    }
+}
+
 /// Launches a kernel on `Buffers`, whose words these are.
 ///
 /// The caller has checked that the function is a kernel of this engine, and that every address among the
 /// words is of a live buffer of the size that the plan demands.
-pub(super) fn launch(
+fn launch(
     stream: &CudaStream,
     function: &CudaFunction,
     launch: Launch,

@@ -10,9 +10,11 @@ use crate::ids::Id;
 use crate::plan::{Column, Input, Op, Part, Plan, Program, Purpose, Source, Step, Value};
 
 /// The names of the operations in the kernels, by code.
-pub(super) const OPS: [&str; 11] = [
+pub(super) const OPS: [&str; 13] = [
     "LOOKUP",
     "GAUSSIAN",
+    "LOG_LOOKUP",
+    "POISSON",
     "ONE",
     "IMPORT",
     "PRODUCT",
@@ -33,16 +35,18 @@ pub(super) fn code(op: Op) -> Option<usize> {
     Some(match op {
         Op::Lookup { .. } => 0,
         Op::Gaussian { .. } => 1,
-        Op::One => 2,
-        Op::Import { .. } => 3,
-        Op::Product => 4,
-        Op::Kronecker => 5,
-        Op::AddLogs => 6,
-        Op::Exponentiate => 7,
-        Op::Sum { .. } => 8,
-        Op::Mix { .. } => 9,
-        Op::ProductSum { .. } => 10,
-        Op::LogLookup { .. } | Op::Poisson { .. } | Op::Sparse { .. } => return None,
+        Op::LogLookup { .. } => 2,
+        Op::Poisson { .. } => 3,
+        Op::One => 4,
+        Op::Import { .. } => 5,
+        Op::Product => 6,
+        Op::Kronecker => 7,
+        Op::AddLogs => 8,
+        Op::Exponentiate => 9,
+        Op::Sum { .. } => 10,
+        Op::Mix { .. } => 11,
+        Op::ProductSum { .. } => 12,
+        Op::Sparse { .. } => return None,
     })
 }
 
@@ -125,7 +129,8 @@ impl Needs {
             let inputs = program.inputs(step).iter();
             let own = program.values[step.output as usize].units as usize;
             match step.op {
-                Op::Lookup { .. } | Op::Gaussian { .. } | Op::One | Op::Import { .. } => 0,
+                Op::One | Op::Import { .. } => 0,
+                _ if inputs.len() == 0 => 0,
                 _ => own.max(inputs.map(units).sum()),
             }
         });
@@ -169,7 +174,10 @@ fn table(program: &Program, step: &Step) -> Option<(usize, usize, usize)> {
     let inputs = program.inputs(step);
     let width = |input: &Input| program.values[input.value as usize].units as usize;
     let (at, cols) = match step.op {
-        Op::Lookup { table, states, .. } => (table, states as usize),
+        Op::Lookup { table, states, .. } | Op::LogLookup { table, states, .. } => {
+            (table, states as usize)
+        }
+        Op::Poisson { table, .. } => (table, 1),
         Op::Gaussian { table, .. } => (table, 3),
         Op::Sum { weights } => (weights, inputs.iter().map(width).sum()),
         Op::Mix { weights } => (weights, inputs.len()),
@@ -251,8 +259,10 @@ impl Tables {
             None => (0, 0),
         };
         let (table, column, states) = match step.op {
-            Op::Lookup { column, states, .. } => (at, column as i32, states as i32),
-            Op::Gaussian { column, .. } => (at, column as i32, 0),
+            Op::Lookup { column, states, .. } | Op::LogLookup { column, states, .. } => {
+                (at, column as i32, states as i32)
+            }
+            Op::Gaussian { column, .. } | Op::Poisson { column, .. } => (at, column as i32, 0),
             Op::Import { part, output } => {
                 let of_part = &handed[part as usize];
                 (of_part.units[output as usize] as i32, (of_part.first + output as usize) as i32, 0)

@@ -153,13 +153,16 @@ impl Device for CpuDevice {
         self.receive(bytes)
     }
 
-    fn launch(&mut self, launch: Launch, buffers: &[u64]) -> Result<(), Diagnostic> {
-        let kernel = Kernel::ALL.iter().position(|&kernel| kernel == launch.kernel).unwrap();
-        let mut numbers = vec![kernel as u64];
-        numbers.extend([launch.blocks, launch.threads, launch.shared_bytes].map(u64::from));
-        numbers.extend(buffers);
-        self.send(b'L', &numbers, &[])?;
-        self.receive(&mut [0])
+    fn launch(&mut self, launches: &[Launch], buffers: &[u64]) -> Result<(), Diagnostic> {
+        for launch in launches {
+            let kernel = Kernel::ALL.iter().position(|&kernel| kernel == launch.kernel).unwrap();
+            let mut numbers = vec![kernel as u64];
+            numbers.extend([launch.blocks, launch.threads, launch.shared_bytes].map(u64::from));
+            numbers.extend(buffers);
+            self.send(b'L', &numbers, &[])?;
+            self.receive(&mut [0])?;
+        }
+        Ok(())
     }
 
     fn arithmetic(&self) -> String {
