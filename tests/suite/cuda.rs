@@ -11,8 +11,8 @@ use pcc::data::Dataset;
 use pcc::diag::{Code, Diagnostic};
 use pcc::engine::cuda::compile as compile_cuda;
 use pcc::engine::cuda::{
-    Architecture, DeviceExecutable, Form, Kernel, Layout, Manifest, Specialisation, compiler,
-    source,
+    Architecture, Arenas, Buffer, Device, DeviceExecutable, Form, Kernel, Launch, Layout, Manifest,
+    Specialisation, compiler, source,
 };
 use pcc::engine::{Executable, Tally};
 use pcc::param::direct::Direct;
@@ -33,11 +33,11 @@ pub fn skipped(test: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: {test}: {why} ***\n");
 }
 
-/// A module for all plans, in blocks of so many threads. Width 4 is left to the kernels for any width.
+/// What serves all plans, in blocks of so many threads. Width 4 is left to the kernels for any width.
 fn general(threads: u32, shared: bool) -> Specialisation {
-    let compiled = compiled_text(&rat_spn(2, 1, 1, "leaves: Indicators"));
-    let plan = planned(&compiled, Purpose::Evaluate, Schedule::Wide, 1);
-    Specialisation::of(&plan, &compiled.parameters).unwrap().general(threads, shared, &[1, 2, 3, 5])
+    let (part_ops, head_ops, widths) = (0x1fff, 0x1fff, [1, 2, 3, 5].into());
+    let arenas = Arenas { parts: 0, head: 0, network: 0 };
+    Specialisation { threads, shared, arenas, part_ops, head_ops, widths, any_width: true }
 }
 
 fn planned(compiled: &Compiled, purpose: Purpose, schedule: Schedule, batch: u32) -> Plan {
@@ -57,9 +57,10 @@ fn by_kernels(
     let rows: Vec<u32> = (0..data.rows() as u32).collect();
     let run = |purpose, batch| {
         let plan = planned(compiled, purpose, schedule, batch);
-        let Specialisation { threads, shared, .. } = kernels.specialisation;
-        let own = Specialisation::of(&plan, &compiled.parameters).unwrap();
-        let layout = Layout::new(compiled, plan, own.general(threads, shared, &[]));
+        let Specialisation { arenas, .. } =
+            Specialisation::of(&plan, &compiled.parameters).unwrap();
+        let specialisation = Specialisation { arenas, ..kernels.specialisation.clone() };
+        let layout = Layout::new(compiled, plan, specialisation);
         DeviceExecutable::new(compiled.clone(), layout, kernels.start(order), 1).unwrap()
     };
     let mut train = run(Purpose::Train, data.rows() as u32);
@@ -136,6 +137,64 @@ fn the_kernels_agree_with_the_oracle_on_random_circuits_in_any_order_of_threads(
     }
     assert!(tally.in_logs > 0, "no row went through the log domain");
     assert_eq!(made, [true; 2], "weights were not made on the host and on the device");
+}
+
+#[test]
+fn gradients_are_the_same_to_the_bit_in_every_order_of_threads() {
+    let Some(kernels) = cpu_device::Compiled::new(general(64, false)) else {
+        return skipped("the order of threads", "there is no C++ compiler");
+    };
+    for seed in 0..12 {
+        let (compiled, flat, data) = case(seed);
+        let bits = |order| {
+            let (log_p, gradient, _) =
+                by_kernels(&kernels, order, &compiled, &flat, &data, Schedule::Wide);
+            let gradient: Vec<u32> = gradient.iter().map(|g| g.to_bits()).collect();
+            (log_p, gradient)
+        };
+        let first = bits(Order::Ascending);
+        assert!(first == bits(Order::Descending), "seed {seed}");
+        assert!(first == bits(Order::Shuffled), "seed {seed}");
+    }
+}
+
+/// A device that is lost at its first launch.
+struct Lost;
+
+impl Device for Lost {
+    fn allocate(&mut self, bytes: usize) -> Result<Buffer, Diagnostic> {
+        Ok(Buffer { index: 0, address: 0, bytes })
+    }
+
+    fn write(&mut self, _: Buffer, _: &[u8]) -> Result<(), Diagnostic> {
+        Ok(())
+    }
+
+    fn read(&mut self, _: Buffer, _: &mut [u8]) -> Result<(), Diagnostic> {
+        Ok(())
+    }
+
+    fn launch(&mut self, _: &[Launch], _: &[u64]) -> Result<(), Diagnostic> {
+        Err(Diagnostic::new(Code::E0701, "the device was lost"))
+    }
+
+    fn arithmetic(&self) -> String {
+        String::new()
+    }
+}
+
+#[test]
+fn a_lost_device_leaves_a_diagnostic_and_no_numbers() {
+    let (compiled, flat, data) = case(0);
+    let plan = planned(&compiled, Purpose::Train, Schedule::Wide, data.rows() as u32);
+    let specialisation = Specialisation::of(&plan, &compiled.parameters).unwrap();
+    let layout = Layout::new(&compiled, plan, specialisation);
+    let mut lost = DeviceExecutable::new(compiled, layout, Lost, 1).unwrap();
+    let rows: Vec<u32> = (0..data.rows() as u32).collect();
+    let (mut log_p, mut gradient) = (vec![0.0; rows.len()], vec![0.0; flat.len()]);
+    lost.gradient(&flat, &data, &rows, &mut log_p, &mut gradient);
+    assert_eq!(lost.fault().map(|fault| fault.code), Some(Code::E0701));
+    assert!(log_p.iter().all(|log| log.is_nan()) && gradient.iter().all(|g| g.is_nan()));
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub struct Specialisation {
     /// Whether a block's arena lies in shared memory.
     pub shared: bool,
     /// Rows of the arenas. They are no part of the source.
-    pub(super) arenas: Arenas,
+    pub arenas: Arenas,
     /// A bit for each operation that occurs in a part below the head.
     pub part_ops: u32,
     /// The same of the head.
@@ -61,8 +61,8 @@ pub struct Specialisation {
 const RESIDENT: u32 = 256;
 
 impl Specialisation {
-    /// What suits a plan and the parameters that it learns: as many threads as leave the arena in shared memory, at least a warp; 128, and
-    /// the arena in global memory, where even that does not fit.
+    /// What suits a plan and the parameters that it learns: as many threads as leave the arena in shared
+    /// memory, at least a warp; 128, and the arena in global memory, where even that does not fit.
     ///
     /// # Errors
     /// E0702 for a plan with an operation that has no kernel.
@@ -116,14 +116,6 @@ impl Specialisation {
         let _ = writeln!(text, "#define EACH_WIDTH(CASE) {}", cases.join(" "));
         let _ = writeln!(text, "#define ANY_WIDTH {}", i32::from(self.any_width));
         text
-    }
-
-    /// The same for kernels of all operations, in blocks of so many threads, with the arena where it is said to
-    /// be: whatever the plan, one module, so that one may serve many plans.
-    pub fn general(self, threads: u32, shared: bool, widths: &[u32]) -> Self {
-        let (part_ops, head_ops) = ((1 << OPS.len()) - 1, (1 << OPS.len()) - 1);
-        let widths = widths.iter().copied().collect();
-        Specialisation { threads, shared, part_ops, head_ops, widths, any_width: true, ..self }
     }
 
     /// The most bytes of shared memory that a block takes.

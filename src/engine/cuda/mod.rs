@@ -32,6 +32,7 @@ pub use self::executable::DeviceExecutable;
 pub use self::gpu::Gpu;
 pub use self::layout::Layout;
 pub use self::manifest::Manifest;
+pub use self::tables::Arenas;
 use crate::compile::Compiled;
 use crate::diag::Diagnostic;
 use crate::plan::Plan;

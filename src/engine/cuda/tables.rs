@@ -145,13 +145,13 @@ impl Needs {
 
 /// Rows of the arenas that a plan needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Arenas {
+pub struct Arenas {
     /// Of any part below the head.
-    pub(super) parts: usize,
+    pub parts: usize,
     /// Of the head.
-    pub(super) head: usize,
+    pub head: usize,
     /// Of the network that makes weights.
-    pub(super) network: usize,
+    pub network: usize,
 }
 
 impl Arenas {
@@ -335,8 +335,9 @@ impl Tables {
         let mut placed = Vec::new();
         for (number, (part, layout)) in plan.parts.iter().zip(&self.layouts).enumerate() {
             for table in layout {
-                let starts = |at: usize| at - part.first_coefficient == table.host;
-                let entry = part.coefficients.iter().find(|entry| starts(entry.at));
+                let at = part.first_coefficient + table.host;
+                let place = part.coefficients.binary_search_by_key(&at, |entry| entry.at);
+                let entry = place.ok().map(|place| &part.coefficients[place]);
                 placed.extend(entry.map(|entry| PlacedTable {
                     part: number,
                     source: entry.source,
@@ -352,9 +353,12 @@ impl Tables {
 
     /// Where a coefficient of a part lies on the device, and the pitch of its table.
     pub(super) fn place(&self, part: usize, host: usize) -> Option<(usize, usize)> {
-        let holds =
-            |table: &&Table| (table.host..table.host + table.rows * table.cols).contains(&host);
-        let table = self.layouts[part].iter().find(holds)?;
+        // Tables lie in the same order on both sides.
+        let tables = &self.layouts[part];
+        let table = tables[..tables.partition_point(|table| table.host <= host)].last()?;
+        if host >= table.host + table.rows * table.cols {
+            return None;
+        }
         let (row, col) = ((host - table.host) / table.cols, (host - table.host) % table.cols);
         let pitch = pitch(table.cols);
         Some((table.device + row * pitch + col, pitch))
