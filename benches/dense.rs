@@ -128,7 +128,7 @@ fn executable(
     purpose: Purpose,
     batch: u32,
 ) -> Result<CpuExecutable, Box<dyn Error>> {
-    let options = plan::Options { purpose, schedule: Schedule::Wide, batch };
+    let options = plan::Options { purpose, schedule: Schedule::Wide, batch, sharing: true };
     let plan = plan(&compiled.circuit, &compiled.parameters, &options);
     Ok(CpuExecutable::new(Arc::clone(compiled), plan, THREADS)?)
 }

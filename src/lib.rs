@@ -47,7 +47,7 @@
 //!
 //! // From there to an engine, with gradients.
 //! let (parameters, written) = (&compiled.parameters, &compiled.written);
-//! let how = plan::Options { purpose: Purpose::Train, schedule: Schedule::Deep, batch: 64 };
+//! let how = plan::Options { purpose: Purpose::Train, schedule: Schedule::Deep, batch: 64, sharing: true };
 //! let plan = plan::plan(&compiled.circuit, parameters, &how);
 //! let mut engine = CpuExecutable::new(Arc::clone(&compiled), plan, 1)?;
 //!

@@ -102,7 +102,7 @@ fn a_run_takes_the_bytes_that_its_plan_predicts() {
         for purpose in [Purpose::Evaluate, Purpose::Train] {
             for schedule in [Schedule::Wide, Schedule::Deep] {
                 for (batch, threads) in [(64, 1), (500, 1), (500, 2), (2000, 2)] {
-                    let options = plan::Options { purpose, schedule, batch };
+                    let options = plan::Options { purpose, schedule, batch, sharing: true };
                     let plan = plan(&compiled.circuit, &compiled.parameters, &options);
                     let predicted = plan.memory().total(threads);
                     let slack = bookkeeping(&plan, threads);

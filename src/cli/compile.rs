@@ -73,7 +73,7 @@ fn planned(args: &Compile, ready: &Ready) -> Plan {
         ScheduleName::Wide => Schedule::Wide,
         ScheduleName::Deep => Schedule::Deep,
     };
-    let options = plan::Options { purpose: Purpose::Evaluate, schedule, batch: args.batch.get() };
+    let options = plan::Options { purpose: Purpose::Evaluate, schedule, batch: args.batch.get(), sharing: true };
     plan(&ready.compiled.circuit, &ready.compiled.parameters, &options)
 }
 

@@ -25,7 +25,7 @@ pub fn planned(
     batch: u32,
 ) -> Result<Plan, Failure> {
     let make = |schedule| {
-        let options = plan::Options { purpose, schedule, batch };
+        let options = plan::Options { purpose, schedule, batch, sharing: true };
         plan(&compiled.circuit, &compiled.parameters, &options)
     };
     let wide = make(Schedule::Wide);

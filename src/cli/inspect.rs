@@ -135,7 +135,7 @@ fn memory(compiled: &Compiled, batch: u32) -> Vec<Memory> {
     let mut all = Vec::new();
     for (purpose_name, purpose) in purposes {
         for (schedule_name, schedule) in schedules {
-            let options = plan::Options { purpose, schedule, batch };
+            let options = plan::Options { purpose, schedule, batch, sharing: true };
             let plan: Plan = plan(&compiled.circuit, &compiled.parameters, &options);
             let memory = plan.memory();
             all.push(Memory {

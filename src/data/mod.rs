@@ -22,6 +22,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::diag::{Code, Diagnostic};
 use crate::ids::{Id, VarId};
@@ -42,6 +43,7 @@ pub struct Dataset {
     rows: usize,
     store: Store,
     has_missing: bool,
+    identity: Arc<()>,
 }
 
 impl Dataset {
@@ -143,7 +145,14 @@ impl Dataset {
             rows: rows.len(),
             has_missing: self.has_missing && store.has_missing(),
             store,
+            identity: Arc::new(()),
         }
+    }
+
+    /// What tells this data set from others in this process: the same in a clone, for data never
+    /// change.
+    pub fn identity(&self) -> &Arc<()> {
+        &self.identity
     }
 
     /// A hash of shape, kinds and values (not of names), as 64 hexadecimal digits: equal data have

@@ -4,6 +4,7 @@
 //! categorical with at most 255 states, which is what all the benchmarks are; else an `f32`.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::diag::{Code, Diagnostic};
 use crate::ids::VarId;
@@ -159,6 +160,7 @@ impl<'a> Builder<'a> {
             rows: self.rows,
             store: self.store,
             has_missing: self.has_missing,
+            identity: Arc::new(()),
         }
     }
 }

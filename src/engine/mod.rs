@@ -50,6 +50,10 @@ pub trait Executable: Send {
         gradient: &mut [f32],
     ) -> Tally;
 
+    /// Makes ready for batches of rows of these data, again and again: an engine may look for rows that
+    /// agree, once, so that each batch takes less. Results do not depend on it, but for rounding.
+    fn prepare(&mut self, _data: &Dataset) {}
+
     /// Why the machine no longer runs it, if so: a device that was lost. From then on ln p is no number.
     fn fault(&self) -> Option<Diagnostic> {
         None

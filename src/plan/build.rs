@@ -9,6 +9,7 @@ use super::arena::{Tenant, allocate};
 use super::blocks::{groups, making};
 use super::emit::{Emitted, emit};
 use super::parts::{Component, components};
+use super::spaces::spaces;
 use super::sparse::{self, Blocks};
 use super::{LANES, NOWHERE, Op, Part, Plan, Program, Purpose, Schedule, Value, cost};
 use crate::circuit::{ValidCircuit, WeightSource};
@@ -24,6 +25,9 @@ pub struct Options {
     pub schedule: Schedule,
     /// Rows at a time, at least 1.
     pub batch: u32,
+    /// Whether values may be shared between rows that agree on what they depend on. A depth-first
+    /// schedule keeps too few values at a time for that, and shares none.
+    pub sharing: bool,
 }
 
 /// Tasks that a backward pass should have at least, so that many threads find work.
@@ -61,12 +65,15 @@ pub fn plan(circuit: &ValidCircuit, parameters: &Parameters, options: &Options) 
     let below_head = components.len().max(1);
     let groups = groups(parameters, &parts);
     let sectors = groups.iter().flat_map(|group| &group.blocks).map(|block| block.sectors.len());
+    let shares = options.sharing && options.schedule == Schedule::Wide;
+    let sharing = programs.iter().map(|program| spaces(program).filter(|_| shares)).collect();
     Plan {
         purpose: options.purpose,
         schedule: options.schedule,
         batch: options.batch,
         shards: TASKS.div_ceil(below_head).min(tiles).max(1) as u32,
         sectors: sectors.sum::<usize>() as u32,
+        sharing,
         programs,
         parts,
         making: making(parameters, &groups),

@@ -26,6 +26,7 @@ mod cost;
 mod display;
 mod emit;
 mod parts;
+mod spaces;
 mod sparse;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 pub use self::build::{Options, plan};
 pub use self::check::{PlanFault, check};
 pub use self::cost::{INDICATORS, Memory, SCRATCH_EXTRA};
+pub use self::spaces::{Projection, Space, Spaces};
 use crate::ids::{DistId, VarId, WeightsId};
 use crate::sector::Maker;
 pub use crate::simd::LANES;
@@ -393,6 +395,8 @@ pub struct Plan {
     pub variables: u32,
     /// Sectors of the circuit that is run.
     pub sectors: u32,
+    /// For each program, its spaces, if its values may be shared between rows that agree.
+    pub sharing: Vec<Option<Spaces>>,
 }
 
 impl Plan {

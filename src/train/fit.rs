@@ -118,6 +118,8 @@ impl<'a> Run<'a> {
             (keep, Identity::new(&keep.circuit, data, recipe, &executable.arithmetic()))
         });
         let batches = Batches::new(recipe.seed, data.train.rows(), recipe.batch);
+        executable.prepare(data.train);
+        data.valid.into_iter().for_each(|valid| executable.prepare(valid));
         let state = State {
             step: 0,
             seconds: 0.0,

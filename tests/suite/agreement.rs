@@ -55,7 +55,7 @@ pub fn by_cpu(
 ) -> (Vec<f64>, Vec<f32>, Tally) {
     let rows: Vec<u32> = (0..data.rows() as u32).collect();
     let run = |purpose, batch| {
-        let options = plan::Options { purpose, schedule, batch };
+        let options = plan::Options { purpose, schedule, batch, sharing: true };
         let plan = plan(&compiled.circuit, &compiled.parameters, &options);
         CpuExecutable::new(compiled.clone(), plan, threads).unwrap()
     };
@@ -63,6 +63,7 @@ pub fn by_cpu(
     let mut gradient = vec![f32::NAN; flat.len()];
     let mut train = run(Purpose::Train, data.rows() as u32);
     let tally = train.gradient(flat, data, &rows, &mut log_p, &mut gradient);
+    assert_prepared_agrees(name, &mut train, flat, data, (&log_p, &gradient));
     // A small batch, so that the rows take several.
     let mut evaluate = run(Purpose::Evaluate, 70);
     let mut again = vec![f64::NAN; rows.len()];
@@ -73,6 +74,29 @@ pub fn by_cpu(
         assert!(close, "{name}, row {row}: {a} in training, {b} in evaluation");
     }
     (log_p, gradient, tally)
+}
+
+/// Asserts that rows which are evaluated once for all that equal them give what they give one by one.
+fn assert_prepared_agrees(
+    name: &str,
+    engine: &mut CpuExecutable,
+    flat: &[f32],
+    data: &Dataset,
+    (log_p, gradient): (&[f64], &[f32]),
+) {
+    engine.prepare(data);
+    let rows: Vec<u32> = (0..data.rows() as u32).collect();
+    let (mut again, mut d_again) = (vec![f64::NAN; rows.len()], vec![f32::NAN; flat.len()]);
+    engine.gradient(flat, data, &rows, &mut again, &mut d_again);
+    for (row, (&a, &b)) in log_p.iter().zip(&again).enumerate() {
+        let close = a == b || (a - b).abs() <= TOLERANCE * a.abs().max(1.0);
+        assert!(close, "{name}, row {row}: {a}, and {b} of prepared data");
+    }
+    let largest = gradient.iter().fold(CANCELLED as f32, |top, g| top.max(g.abs()));
+    for (at, (a, b)) in gradient.iter().zip(&d_again).enumerate() {
+        let close = (a - b).abs() <= TOLERANCE as f32 * largest;
+        assert!(close, "{name}, parameter {at}: gradient {a}, and {b} of prepared data");
+    }
 }
 
 /// Asserts that two answers agree within the bounds of an f32 engine.
@@ -188,7 +212,7 @@ fn check_circuit(circuit: Circuit, seed: u64, seen: &mut Seen) {
             let (log_p, gradient, tally) = by_cpu(&name, &compiled, &single, &data, schedule, 2);
             assert_agree(&name, &compiled, &expected, (&log_p, &gradient));
             seen.tally += tally;
-            let options = plan::Options { purpose: Purpose::Train, schedule, batch: 64 };
+            let options = plan::Options { purpose: Purpose::Train, schedule, batch: 64, sharing: true };
             let plan = plan(&compiled.circuit, &compiled.parameters, &options);
             let steps = plan.programs.iter().flat_map(|program| &program.steps);
             seen.ops.extend(steps.map(|step| step.op.name()));

@@ -41,7 +41,7 @@ fn general(threads: u32, shared: bool) -> Specialisation {
 }
 
 fn planned(compiled: &Compiled, purpose: Purpose, schedule: Schedule, batch: u32) -> Plan {
-    let options = plan::Options { purpose, schedule, batch };
+    let options = plan::Options { purpose, schedule, batch, sharing: true };
     plan(&compiled.circuit, &compiled.parameters, &options)
 }
 

@@ -277,7 +277,7 @@ fn bits(
 ) -> (Vec<u64>, Vec<u32>, Vec<u64>, Tally) {
     let rows: Vec<u32> = (0..data.rows() as u32).collect();
     let engine = |purpose, batch| {
-        let options = plan::Options { purpose, schedule, batch };
+        let options = plan::Options { purpose, schedule, batch, sharing: true };
         let plan = plan(&compiled.circuit, &compiled.parameters, &options);
         assert!(purpose == Purpose::Evaluate || plan.shards > 1, "one shard tests nothing");
         CpuExecutable::new(compiled.clone(), plan, threads).unwrap()

@@ -18,7 +18,7 @@ use crate::support::describe::{collected, compiled, compiled_with, rat_spn};
 use crate::support::random_circuits::{Kinds, circuit};
 
 fn planned(compiled: &Compiled, purpose: Purpose, schedule: Schedule, batch: u32) -> Plan {
-    let options = plan::Options { purpose, schedule, batch };
+    let options = plan::Options { purpose, schedule, batch, sharing: true };
     plan(&compiled.circuit, &compiled.parameters, &options)
 }
 

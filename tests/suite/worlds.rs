@@ -80,7 +80,7 @@ fn probabilities(
     rows: Vec<Vec<Option<f32>>>,
 ) -> Vec<f64> {
     let data = Dataset::from_rows(made.written.variables(), rows).unwrap();
-    let options = plan::Options { purpose: Purpose::Evaluate, schedule, batch: 256 };
+    let options = plan::Options { purpose: Purpose::Evaluate, schedule, batch: 256, sharing: true };
     let plan = plan(&made.circuit, &made.parameters, &options);
     let mut engine = CpuExecutable::new(made.clone(), plan, 2).unwrap();
     let flat = spread(&made.written, &made.parameters, seed);

@@ -90,7 +90,7 @@ impl<'a> Doubt<'a> {
                 continue;
             }
             let mut own = vec![0.0; logs.len()];
-            own[root] = 1.0;
+            own[root] = f64::from(self.batch.weights[row as usize]);
             let d_coefficients = &mut shards[0].d_coefficients;
             log_row.backward(&logs, &mut own, d_coefficients, |part, output, flow| {
                 let place = self.output(part, output);

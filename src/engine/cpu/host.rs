@@ -43,14 +43,17 @@ impl CpuExecutable {
     pub(crate) fn settle(
         &mut self,
         in_doubt: impl Iterator<Item = u32>,
-        rows: usize,
         missing: bool,
         train: bool,
         log_p: &mut [f64],
     ) -> usize {
         self.head_shards[0].in_doubt.clear();
         self.head_shards[0].in_doubt.extend(in_doubt);
-        self.settle_doubt(rows, missing, train, log_p)
+        let count = self.settle_doubt(missing, train);
+        for &row in &self.head_shards[0].in_doubt {
+            log_p[row as usize] = self.rows.log_p[row as usize];
+        }
+        count
     }
 
     /// From the gradients by coefficients to those by parameters.

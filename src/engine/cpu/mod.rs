@@ -16,6 +16,8 @@ mod kronecker;
 mod logs;
 mod passes;
 mod product_sum;
+mod rows;
+mod shared;
 mod sparse;
 mod state;
 mod tile;
@@ -28,7 +30,9 @@ use rayon::prelude::*;
 
 use self::doubt::Doubt;
 pub(crate) use self::host::constant_coefficients;
-use self::passes::{Batch, HeadPass, PartBack, PartForward};
+use self::passes::{HeadPass, PartBack, PartForward};
+use self::rows::BatchRows;
+use self::shared::{Prepared, Shared, SharedPart};
 use self::state::{HeadShard, PartState};
 use self::tile::Workspace;
 use self::weights::{Making, WeightScratch, constants, split};
@@ -36,7 +40,7 @@ use super::{Counts, Executable, Tally};
 use crate::compile::Compiled;
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
-use crate::plan::{Group, LANES, Plan, Purpose, check};
+use crate::plan::{Group, LANES, Part, Plan, Purpose, check};
 use crate::simd::take;
 
 /// A plan, ready to run on this machine's processor.
@@ -50,6 +54,11 @@ pub struct CpuExecutable {
     head_shards: Vec<HeadShard>,
     /// The batch, [tiles][variables][LANES].
     data: Vec<f32>,
+    rows: BatchRows,
+    /// What is shared of each program.
+    shared: Vec<Option<Shared>>,
+    /// Data sets that were prepared, the last one last.
+    prepared: Vec<Prepared>,
     /// Gradients by shared tensors, a buffer a group: those of all makers one after the other.
     d_shared: Vec<Vec<f32>>,
     /// What each group alone learns, ascending, with the number of the group.
@@ -61,6 +70,7 @@ pub struct CpuExecutable {
 /// The memory of one thread.
 struct Worker {
     workspace: Workspace,
+    shared: shared::Workspace,
     weights: WeightScratch,
 }
 
@@ -82,13 +92,20 @@ impl CpuExecutable {
             .num_threads(threads)
             .build()
             .map_err(|error| Diagnostic::new(Code::E0701, format!("no threads: {error}")))?;
+        let shared = Shared::all(&plan);
         let worker = |_| {
-            let weights = WeightScratch::new(plan.making);
-            Mutex::new(Worker { workspace: Workspace::new(&plan), weights })
+            Mutex::new(Worker {
+                workspace: Workspace::new(&plan),
+                shared: shared::Workspace::new(&plan, &shared),
+                weights: WeightScratch::new(plan.making),
+            })
         };
         let workers = (0..pool.current_num_threads()).map(worker).collect();
-        let mut states: Vec<PartState> =
-            plan.parts.iter().map(|part| PartState::new(&plan, part)).collect();
+        let state = |part: &Part| {
+            let shared = shared[part.program as usize].as_ref();
+            PartState::new(&plan, part, shared)
+        };
+        let mut states: Vec<PartState> = plan.parts.iter().map(state).collect();
         for (part, state) in plan.parts.iter().zip(&mut states) {
             state.constant_least = constants(&compiled.circuit, part, &mut state.coefficients);
         }
@@ -98,14 +115,14 @@ impl CpuExecutable {
             ranges.extend(making.own_ranges().into_iter().map(|range| (range, number)));
         }
         ranges.sort_by_key(|(range, _)| range.start);
-        let shared = plan.making.shared;
         let d_shared = match plan.purpose {
-            Purpose::Train => vec![vec![0.0; shared]; plan.groups.len()],
+            Purpose::Train => vec![vec![0.0; plan.making.shared]; plan.groups.len()],
             Purpose::Evaluate => Vec::new(),
         };
         let head_shards = HeadShard::all(&plan);
         let data = vec![0.0; plan.tiles() * plan.variables as usize * LANES];
         let offsets = plan.programs.iter().map(logs::offsets).collect();
+        let plan_rows = plan.tiles() * LANES;
         Ok(CpuExecutable {
             compiled,
             plan,
@@ -114,6 +131,9 @@ impl CpuExecutable {
             states,
             head_shards,
             data,
+            rows: BatchRows::new(plan_rows),
+            shared,
+            prepared: Vec::new(),
             d_shared,
             ranges,
             offsets,
@@ -127,7 +147,11 @@ impl CpuExecutable {
 
     /// Fills the batch with rows of the data.
     fn gather(&mut self, data: &Dataset, rows: &[u32]) {
+        let prepared = self.prepared.iter_mut();
+        let known = prepared.enumerate().find(|(_, known)| known.is_of(data));
+        self.rows.take(rows, known);
         let tile = self.plan.variables as usize * LANES;
+        let rows = self.rows.read();
         let tiles = self.data.par_chunks_mut(tile.max(1)).zip(rows.par_chunks(LANES));
         self.pool.install(|| tiles.for_each(|(tile, rows)| data.tile(rows, tile)));
     }
@@ -147,23 +171,34 @@ impl CpuExecutable {
         });
     }
 
-    /// Runs all parts forward over the first `rows` rows of the batch, then the head, which leaves ln
-    /// p of each row. To train, the head goes back too.
-    fn forward(&mut self, rows: usize, missing: bool, train: bool, log_p: &mut [f64]) {
+    /// Runs all parts forward over the batch, then the head, which leaves ln p of each row. To train,
+    /// the head goes back too.
+    fn forward(&mut self, missing: bool, train: bool) {
         let CpuExecutable { plan, pool, workers, states, head_shards, data, .. } = self;
-        let batch = Batch { plan, data, missing, rows };
+        let (rows, shared) = (&mut self.rows, &self.shared);
+        let interned = rows.prepared().map(|known| &self.prepared[known]);
+        let batch = rows.batch(plan, data, missing);
         let Some((head, parts)) = states.split_last_mut() else { return };
         pool.install(|| {
-            parts.par_iter_mut().zip(plan.below_head()).for_each(|(state, part)| {
-                let PartState { coefficients, certified, shards, .. } = state;
-                let (coefficients, certified) = (&*coefficients, *certified);
-                shards.par_iter_mut().for_each(|shard| {
-                    let workspace = &mut own_worker(workers).workspace;
-                    let task =
-                        PartForward { batch, part, coefficients, certified, shard, workspace };
-                    pulp::Arch::new().dispatch(task);
-                });
-            });
+            parts.par_iter_mut().zip(plan.below_head()).enumerate().for_each(
+                |(number, (state, part))| {
+                    let PartState { coefficients, certified, shards, .. } = state;
+                    let (coefficients, certified) = (&*coefficients, *certified);
+                    let shared = shared[part.program as usize].as_ref().filter(|_| certified);
+                    shards.par_iter_mut().for_each(|shard| {
+                        let Worker { workspace, shared: own, .. } = &mut *own_worker(workers);
+                        if let Some(shared) = shared {
+                            let workspace = own;
+                            SharedPart { batch, part, shared, coefficients, shard, workspace }
+                                .forward(interned.and_then(|known| known.part(number)));
+                            return;
+                        }
+                        let task =
+                            PartForward { batch, part, coefficients, certified, shard, workspace };
+                        pulp::Arch::new().dispatch(task);
+                    });
+                },
+            );
             let PartState { coefficients, certified, shards, .. } = head;
             let (coefficients, certified, parts) = (&*coefficients, *certified, &*parts);
             let shards = head_shards.par_iter_mut().zip(shards).enumerate();
@@ -181,13 +216,14 @@ impl CpuExecutable {
                 });
             });
         });
-        self.head_shards.iter().for_each(|shard| shard.read(rows, log_p));
+        self.head_shards.iter().for_each(|shard| shard.read(&mut self.rows.log_p));
     }
 
     /// Runs every part forward again and back.
-    fn backward(&mut self, rows: usize, missing: bool) {
+    fn backward(&mut self, missing: bool) {
         let CpuExecutable { plan, pool, workers, states, head_shards, data, .. } = self;
-        let batch = Batch { plan, data, missing, rows };
+        let (rows, shared) = (&self.rows, &self.shared);
+        let batch = rows.batch(plan, data, missing);
         let Some((_, parts)) = states.split_last_mut() else { return };
         let head_shards = &*head_shards;
         pool.install(|| {
@@ -195,7 +231,15 @@ impl CpuExecutable {
             parts.for_each(|(number, (state, part))| {
                 let PartState { coefficients, certified, shards, .. } = state;
                 let (coefficients, certified) = (&*coefficients, *certified);
+                let shared = shared[part.program as usize].as_ref().filter(|_| certified);
                 shards.par_iter_mut().zip(head_shards).for_each(|(shard, head)| {
+                    let Worker { workspace, shared: own, .. } = &mut *own_worker(workers);
+                    if let Some(shared) = shared {
+                        let workspace = own;
+                        SharedPart { batch, part, shared, coefficients, shard, workspace }
+                            .backward(number, head);
+                        return;
+                    }
                     pulp::Arch::new().dispatch(PartBack {
                         batch,
                         part,
@@ -204,7 +248,7 @@ impl CpuExecutable {
                         certified,
                         shard,
                         head,
-                        workspace: &mut own_worker(workers).workspace,
+                        workspace,
                     });
                 });
             });
@@ -212,25 +256,21 @@ impl CpuExecutable {
     }
 
     /// Evaluates the rows in doubt in the log domain. Returns how many there were.
-    fn settle_doubt(
-        &mut self,
-        rows: usize,
-        missing: bool,
-        train: bool,
-        log_p: &mut [f64],
-    ) -> usize {
+    fn settle_doubt(&mut self, missing: bool, train: bool) -> usize {
         let doubt: Vec<u32> =
             self.head_shards.iter().flat_map(|shard| shard.in_doubt.iter().copied()).collect();
         if doubt.is_empty() {
             return 0;
         }
-        let CpuExecutable { plan, pool, states, data, offsets, .. } = self;
-        let batch = Batch { plan, data, missing, rows };
+        let CpuExecutable { plan, pool, states, data, offsets, rows, .. } = self;
+        let mut log_p = std::mem::take(&mut rows.log_p);
+        let batch = rows.batch(plan, data, missing);
         if let Some((head, parts)) = states.split_last_mut() {
             let settle = Doubt { batch, offsets, rows: &doubt };
-            pool.install(|| settle.settle(parts, head, train, log_p));
+            pool.install(|| settle.settle(parts, head, train, &mut log_p));
         }
-        doubt.len()
+        rows.log_p = log_p;
+        doubt.iter().map(|&row| rows.standing_for(row)).sum()
     }
 
     /// From the gradients by coefficients to those by parameters.
@@ -297,9 +337,11 @@ impl CpuExecutable {
         let missing = data.has_missing();
         self.make_weights(parameters);
         self.gather(data, rows);
-        self.forward(rows.len(), missing, true, log_p);
-        self.backward(rows.len(), missing);
-        self.settle_doubt(rows.len(), missing, true, log_p)
+        self.forward(missing, true);
+        self.backward(missing);
+        let in_logs = self.settle_doubt(missing, true);
+        self.rows.tell(log_p);
+        in_logs
     }
 }
 
@@ -334,8 +376,9 @@ impl Executable for CpuExecutable {
             for (rows, log_p) in rows.chunks(batch).zip(log_p.chunks_mut(batch)) {
                 self.gather(data, rows);
                 let missing = data.has_missing();
-                self.forward(rows.len(), missing, false, log_p);
-                tally.in_logs += self.settle_doubt(rows.len(), missing, false, log_p);
+                self.forward(missing, false);
+                tally.in_logs += self.settle_doubt(missing, false);
+                self.rows.tell(log_p);
             }
         });
         tally.impossible = impossible(log_p);
@@ -382,6 +425,19 @@ impl Executable for CpuExecutable {
             in_logs
         });
         Some(Tally { impossible: impossible(log_p), in_logs })
+    }
+
+    fn prepare(&mut self, data: &Dataset) {
+        if self.prepared.iter().any(|known| known.is_of(data)) {
+            return;
+        }
+        let (plan, shared) = (&self.plan, &self.shared);
+        let Some(prepared) = self.pool.install(|| Prepared::new(data, plan, shared)) else { return };
+        for worker in &self.workers {
+            let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
+            worker.shared.reserve(&prepared);
+        }
+        self.prepared.push(prepared);
     }
 
     fn arithmetic(&self) -> String {

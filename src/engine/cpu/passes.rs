@@ -19,6 +19,10 @@ pub(super) struct Batch<'a> {
     pub(super) missing: bool,
     /// Rows that there are.
     pub(super) rows: usize,
+    /// How many rows each stands for.
+    pub(super) weights: &'a [f32],
+    /// Their numbers among the distinct rows of interned data.
+    pub(super) distinct: Option<&'a [u32]>,
 }
 
 impl<'a> Batch<'a> {
@@ -193,7 +197,7 @@ impl WithSimd for HeadPass<'_> {
                 if !sure {
                     shard.in_doubt.push((tile * LANES + lane) as u32);
                 } else if mantissa > 0.0 {
-                    *seed = 1.0 / mantissa;
+                    *seed = batch.weights[tile * LANES + lane] / mantissa;
                 }
             }
             if self.train && root.gradient != NOWHERE {

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::shared::{Found, Shared};
 use crate::param::normalise::Least;
 use crate::plan::{LANES, Part, Plan, Program, Purpose};
 
@@ -29,6 +30,8 @@ pub(super) struct Shard {
     pub(super) d_coefficients: Vec<f32>,
     /// Partial sums of them, if the plan has them.
     pub(super) partial: Vec<f32>,
+    /// The entries of a batch, if values are shared.
+    pub(super) found: Option<Found>,
 }
 
 /// Whether a loss is impossible: a chain of coefficients of at least `least` keeps above 2^−100.
@@ -47,7 +50,7 @@ impl PartState {
         &self.shards[0].d_coefficients[range]
     }
 
-    pub(super) fn new(plan: &Plan, part: &Part) -> Self {
+    pub(super) fn new(plan: &Plan, part: &Part, shared: Option<&Shared>) -> Self {
         let program = plan.program(part);
         let train = plan.purpose == Purpose::Train;
         let is_head = std::ptr::eq(part, plan.head());
@@ -65,6 +68,7 @@ impl PartState {
                 bounds: vec![0.0; rows * outputs],
                 d_coefficients: vec![0.0; if train { program.coefficients as usize } else { 0 }],
                 partial: vec![0.0; if is_head { 0 } else { plan.partial_sums(program) }],
+                found: shared.map(|shared| shared.found(program, rows)),
                 tiles,
             }
         };
@@ -151,8 +155,8 @@ impl HeadShard {
     }
 
     /// Copies ln p of its rows out.
-    pub(super) fn read(&self, rows: usize, log_p: &mut [f64]) {
-        let (start, end) = (self.tiles.start * LANES, (self.tiles.end * LANES).min(rows));
+    pub(super) fn read(&self, log_p: &mut [f64]) {
+        let (start, end) = (self.tiles.start * LANES, (self.tiles.end * LANES).min(log_p.len()));
         if start < end {
             log_p[start..end].copy_from_slice(&self.log_p[..end - start]);
         }

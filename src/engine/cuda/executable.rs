@@ -58,7 +58,8 @@ impl<D: Device> DeviceExecutable<D> {
         threads: usize,
     ) -> Result<Self, Diagnostic> {
         let parameters = compiled.parameters.tensors().len();
-        let host = Plan { shards: 1, ..layout.plan.clone() };
+        let mut host = Plan { shards: 1, ..layout.plan.clone() };
+        host.sharing.iter_mut().for_each(|spaces| *spaces = None);
         let staging = Staging {
             coefficients: layout.constants.clone(),
             certified: vec![0; layout.plan.parts.len()],
@@ -220,7 +221,7 @@ impl<D: Device> DeviceExecutable<D> {
         }
         let in_doubt = self.staging.in_doubt[..rows.len()].iter().zip(0..);
         let in_doubt = in_doubt.filter(|(flag, _)| **flag != 0).map(|(_, row)| row);
-        Ok(self.host.settle(in_doubt, rows.len(), missing, train, log_p))
+        Ok(self.host.settle(in_doubt, missing, train, log_p))
     }
 
     /// What the host has of the gradients by coefficients before rows in doubt add theirs: all others' if it

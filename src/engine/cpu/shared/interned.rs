@@ -1,0 +1,229 @@
+//! A data set, interned: the distinct sub-assignments of each listed space of a part, numbered in the
+//! order in which rows have them, and what each becomes under the projections.
+//!
+//! Numbered so, what many rows share has small numbers, and a batch reads few lines of memory.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
+
+use super::layout::{Kind, Layout};
+use crate::data::Dataset;
+use crate::ids::{Id, VarId};
+use crate::plan::{Column, Program, Spaces};
+
+/// The distinct rows of a data set, by column.
+pub(in crate::engine::cpu) struct DistinctRows {
+    /// The number of each row.
+    pub(in crate::engine::cpu) number: Vec<u32>,
+    /// A row for each number.
+    pub(in crate::engine::cpu) first: Vec<u32>,
+    /// States of the distinct rows, [columns][rows]; [`MISSING`] where there is none.
+    columns: Vec<u16>,
+}
+
+/// A state that is missing.
+const MISSING: u16 = u16::MAX;
+
+impl DistinctRows {
+    /// `None` where a variable is no category that sixteen bits can tell.
+    pub(in crate::engine::cpu) fn of(data: &Dataset) -> Option<Self> {
+        let discrete = |var: VarId| match data.variables().kind(var) {
+            crate::variables::VarKind::Categorical { states } => states < u32::from(MISSING),
+            crate::variables::VarKind::Real => false,
+        };
+        if !data.variables().ids().all(discrete) {
+            return None;
+        }
+        let mut numbers: HashMap<Vec<u16>, u32> = HashMap::new();
+        let (mut number, mut first) = (Vec::with_capacity(data.rows()), Vec::new());
+        let mut values = vec![0.0; data.columns()];
+        for row in 0..data.rows() {
+            data.row(row, &mut values);
+            let states = values.iter().map(|&x| if x.is_nan() { MISSING } else { x as u16 });
+            let next = first.len() as u32;
+            let found = *numbers.entry(states.collect()).or_insert(next);
+            if found == next {
+                first.push(row as u32);
+            }
+            number.push(found);
+        }
+        let mut columns = vec![0; data.columns() * first.len()];
+        for (states, row) in numbers {
+            for (column, state) in states.into_iter().enumerate() {
+                columns[column * first.len() + row as usize] = state;
+            }
+        }
+        Some(DistinctRows { number, first, columns })
+    }
+
+    fn column(&self, var: VarId) -> &[u16] {
+        let rows = self.first.len();
+        &self.columns[var.index() * rows..(var.index() + 1) * rows]
+    }
+}
+
+/// The sub-assignments of one part.
+pub(in crate::engine::cpu) struct Interned {
+    /// For each projection from a listed space, what each of its entries becomes.
+    maps: Vec<Vec<u32>>,
+    /// For each output the entry of each distinct row; none where they are the same.
+    of_row: Vec<Option<Vec<u32>>>,
+    /// Where each space's entries begin among those of all listed ones.
+    places: Vec<usize>,
+}
+
+impl Interned {
+    /// What an entry becomes.
+    pub(super) fn map(&self, projection: usize) -> &[u32] {
+        &self.maps[projection]
+    }
+
+    /// The entries of an output, by distinct row; `None` for the row's own number.
+    pub(super) fn of_row(&self, output: usize) -> Option<&[u32]> {
+        self.of_row[output].as_deref()
+    }
+
+    /// The range of a listed space's entries among those of all.
+    pub(super) fn place(&self, space: usize) -> Range<usize> {
+        self.places[space]..self.places[space + 1]
+    }
+
+    /// Entries of all listed spaces.
+    pub(super) fn entries(&self) -> usize {
+        self.places[self.places.len() - 1]
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let numbers = self.maps.iter().chain(self.of_row.iter().flatten()).map(Vec::len);
+        4 * numbers.sum::<usize>()
+    }
+
+    pub(super) fn of(
+        (program, spaces, layout): (&Program, &Spaces, &Layout),
+        columns: &[Column],
+        rows: &DistinctRows,
+    ) -> Self {
+        let reader = Reader { spaces, layout, columns, rows };
+        // A space's numbers are forgotten when the last that is made of them is made.
+        let mut uses = vec![0; spaces.spaces.len()];
+        let is_listed = |space: usize| layout.kinds[space] == Kind::Listed;
+        let read = spaces.projections.iter().filter(|pair| is_listed(pair.from as usize));
+        read.for_each(|pair| uses[pair.to as usize] += 1);
+        let space_of = |&value: &u32| spaces.of_value[value as usize] as usize;
+        let of_output: Vec<usize> = program.outputs.iter().map(space_of).collect();
+        of_output.iter().for_each(|&space| uses[space] += 1);
+        let mut numbers: Vec<Option<Numbers>> = (0..spaces.spaces.len()).map(|_| None).collect();
+        let mut maps = vec![Vec::new(); spaces.projections.len()];
+        let mut counts = vec![0; spaces.spaces.len()];
+        for space in 0..spaces.spaces.len() {
+            if uses[space] == 0 {
+                continue;
+            }
+            if !is_listed(space) {
+                numbers[space] = Some(reader.table(space));
+                continue;
+            }
+            let [left, right] = spaces.halves[space].map(|half| {
+                let to = spaces.projections[half as usize].to as usize;
+                numbers[to].as_ref().map_or(&[][..], |numbers| &numbers.of_row[..])
+            });
+            let own = number_pairs(left, right);
+            counts[space] = own.first.len();
+            for projection in spaces.from_space(space) {
+                let to = spaces.projections[projection].to as usize;
+                if let Some(below) = &numbers[to] {
+                    let entry = |&row: &u32| below.of_row[row as usize];
+                    maps[projection] = own.first.iter().map(entry).collect();
+                }
+                uses[to] -= 1;
+                if uses[to] == 0 {
+                    numbers[to] = None;
+                }
+            }
+            numbers[space] = Some(own);
+        }
+        let of_row = of_output.iter().map(|&space| {
+            let numbers = numbers[space].as_ref()?;
+            let same = numbers.of_row.iter().zip(0..).all(|(&entry, row)| entry == row);
+            (!same).then(|| numbers.of_row.clone())
+        });
+        let mut places = vec![0];
+        for count in counts {
+            places.push(places[places.len() - 1] + count);
+        }
+        Interned { maps, of_row: of_row.collect(), places }
+    }
+}
+
+/// The entries of one space.
+struct Numbers {
+    /// Of each distinct row.
+    of_row: Vec<u32>,
+    /// A row that has it, for each entry; none of a table.
+    first: Vec<u32>,
+}
+
+struct Reader<'a> {
+    spaces: &'a Spaces,
+    layout: &'a Layout,
+    columns: &'a [Column],
+    rows: &'a DistinctRows,
+}
+
+impl Reader<'_> {
+    /// The entry of a table that each row has.
+    fn table(&self, space: usize) -> Numbers {
+        let mut of_row = vec![0; self.rows.first.len()];
+        for (column, worth) in self.layout.radix(self.spaces, space) {
+            let missing = self.spaces.states[column as usize];
+            match self.columns[column as usize] {
+                Column::Fixed(value) => of_row.iter_mut().for_each(|e| *e += value as u32 * worth),
+                Column::Variable(var) => {
+                    for (entry, &state) in of_row.iter_mut().zip(self.rows.column(var)) {
+                        let state = if state == MISSING { missing } else { u32::from(state) };
+                        *entry += state * worth;
+                    }
+                }
+            }
+        }
+        Numbers { of_row, first: Vec::new() }
+    }
+}
+
+/// Numbers pairs in the order in which rows have them.
+fn number_pairs(left: &[u32], right: &[u32]) -> Numbers {
+    let mut known: HashMap<u64, u32, BuildHasherDefault<Mix>> = HashMap::default();
+    let mut first = Vec::new();
+    let pairs = left.iter().zip(right).enumerate();
+    let of_row = pairs.map(|(row, (&left, &right))| {
+        let next = first.len() as u32;
+        let entry = *known.entry(u64::from(left) << 32 | u64::from(right)).or_insert(next);
+        if entry == next {
+            first.push(row as u32);
+        }
+        entry
+    });
+    Numbers { of_row: of_row.collect(), first }
+}
+
+/// A hash of a pair of small numbers.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        let mixed = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+

@@ -1,0 +1,232 @@
+//! The step of which a RAT-SPN consists, a sum over the product of two values, on rows of one vector:
+//! forward, with the product in registers, and back, with the gradient by the weights in registers.
+
+use pulp::{Simd, WithSimd};
+
+use super::layout::NARROW;
+use super::rows::{Factor, scale_of};
+use crate::engine::cpu::kernels::kernel;
+
+/// Vectors of a row: one of AVX2, two of NEON.
+type Row<S, const V: usize> = [<S as Simd>::f32s; V];
+
+/// Whether the kernels here take sums of this shape: square, or of one unit.
+pub(super) fn fits(width: usize, units: usize) -> bool {
+    width <= NARROW && (units == width || units == 1)
+}
+
+/// Calls `$run` with the constants that the number of vectors and the shape are.
+macro_rules! by_shape {
+    ($simd:ident, $width:expr, $units:expr, $run:ident($($arg:expr),* $(,)?)) => {
+        match NARROW / S::F32_LANES {
+            1 => by_shape!(@shape 1, $width, $units, $run($($arg),*)),
+            2 => by_shape!(@shape 2, $width, $units, $run($($arg),*)),
+            _ => by_shape!(@shape 8, $width, $units, $run($($arg),*)),
+        }
+    };
+    (@shape $v:literal, $width:expr, $units:expr, $run:ident($($arg:expr),*)) => {
+        match ($width, $units) {
+            (1, 1) => $run::<S, $v, 1, 1>($($arg),*),
+            (2, 1) => $run::<S, $v, 2, 1>($($arg),*),
+            (3, 1) => $run::<S, $v, 3, 1>($($arg),*),
+            (4, 1) => $run::<S, $v, 4, 1>($($arg),*),
+            (5, 1) => $run::<S, $v, 5, 1>($($arg),*),
+            (6, 1) => $run::<S, $v, 6, 1>($($arg),*),
+            (7, 1) => $run::<S, $v, 7, 1>($($arg),*),
+            (8, 1) => $run::<S, $v, 8, 1>($($arg),*),
+            (2, 2) => $run::<S, $v, 2, 2>($($arg),*),
+            (3, 3) => $run::<S, $v, 3, 3>($($arg),*),
+            (4, 4) => $run::<S, $v, 4, 4>($($arg),*),
+            (5, 5) => $run::<S, $v, 5, 5>($($arg),*),
+            (6, 6) => $run::<S, $v, 6, 6>($($arg),*),
+            (7, 7) => $run::<S, $v, 7, 7>($($arg),*),
+            (8, 8) => $run::<S, $v, 8, 8>($($arg),*),
+            _ => {}
+        }
+    };
+}
+
+/// The first row of a slice.
+#[inline(always)]
+fn row<S: Simd, const V: usize>(numbers: &[f32]) -> Row<S, V> {
+    let vectors = S::as_simd_f32s(&numbers[..NARROW]).0;
+    std::array::from_fn(|at| vectors[at])
+}
+
+#[inline(always)]
+fn set<S: Simd, const V: usize>(numbers: &mut [f32], row: Row<S, V>) {
+    S::as_mut_simd_f32s(&mut numbers[..NARROW]).0.copy_from_slice(&row);
+}
+
+/// A factor's row for an entry.
+#[inline(always)]
+fn read<S: Simd, const V: usize>(factor: &Factor<'_>, entry: usize) -> Row<S, V> {
+    row::<S, V>(&factor.rows[factor.index[entry] as usize * NARROW..])
+}
+
+#[inline(always)]
+fn times<S: Simd, const V: usize>(simd: S, a: Row<S, V>, b: Row<S, V>) -> Row<S, V> {
+    std::array::from_fn(|at| simd.mul_f32s(a[at], b[at]))
+}
+
+#[inline(always)]
+fn by<S: Simd, const V: usize>(simd: S, a: Row<S, V>, factor: f32) -> Row<S, V> {
+    a.map(|a| simd.mul_f32s(a, simd.splat_f32s(factor)))
+}
+
+/// sum + a · factor.
+#[inline(always)]
+fn plus<S: Simd, const V: usize>(simd: S, sum: Row<S, V>, a: Row<S, V>, by: f32) -> Row<S, V> {
+    let by = simd.splat_f32s(by);
+    std::array::from_fn(|at| simd.mul_add_e_f32s(a[at], by, sum[at]))
+}
+
+/// Weights [units, width], each row padded with zeros.
+#[inline(always)]
+fn padded<const K: usize, const J: usize>(weights: &[f32]) -> [[f32; NARROW]; J] {
+    let mut rows = [[0.0; NARROW]; J];
+    for (row, weights) in rows.iter_mut().zip(weights.as_chunks::<K>().0) {
+        row[..K].copy_from_slice(weights);
+    }
+    rows
+}
+
+/// Their columns.
+#[inline(always)]
+fn columns<const K: usize, const J: usize>(weights: &[f32]) -> [[f32; NARROW]; K] {
+    let mut columns = [[0.0; NARROW]; K];
+    for (unit, weights) in weights.as_chunks::<K>().0.iter().enumerate().take(J) {
+        columns.iter_mut().zip(weights).for_each(|(column, &weight)| column[unit] = weight);
+    }
+    columns
+}
+
+kernel!(
+    /// For each entry weights [units, width] · (a ∘ b), scaled, as a row of `out`, and the scale.
+    product_sum / ProductSum<'a>(
+        shape: (usize, usize),
+        a: Factor<'a>,
+        b: Factor<'a>,
+        weights: &'a [f32],
+        out: &'a mut [f32],
+        scale: &'a mut [f32],
+    )
+    run_product_sum
+);
+
+#[inline(always)]
+fn run_product_sum<S: Simd>(
+    simd: S,
+    (width, units): (usize, usize),
+    a: Factor<'_>,
+    b: Factor<'_>,
+    weights: &[f32],
+    out: &mut [f32],
+    scale: &mut [f32],
+) {
+    by_shape!(simd, width, units, product_sum_of(simd, a, b, weights, out, scale));
+}
+
+#[inline(always)]
+fn product_sum_of<S: Simd, const V: usize, const K: usize, const J: usize>(
+    simd: S,
+    a: Factor<'_>,
+    b: Factor<'_>,
+    weights: &[f32],
+    out: &mut [f32],
+    scale: &mut [f32],
+) {
+    let columns = columns::<K, J>(weights).map(|column| row::<S, V>(&column));
+    for (entry, (out, scale)) in out.as_chunks_mut::<NARROW>().0.iter_mut().zip(scale).enumerate() {
+        let product = times(simd, read::<S, V>(&a, entry), read::<S, V>(&b, entry));
+        let top = product.into_iter().reduce(|top, next| simd.max_f32s(top, next));
+        *scale = scale_of(simd.reduce_max_f32s(top.unwrap_or(simd.splat_f32s(0.0))));
+        let mut units = [0.0; NARROW];
+        set::<S, V>(&mut units, by(simd, product, *scale));
+        let mut sum = [simd.splat_f32s(0.0); V];
+        for col in 0..K {
+            sum = plus(simd, sum, columns[col], units[col]);
+        }
+        set::<S, V>(out, sum);
+    }
+}
+
+kernel!(
+    /// Its way back: from the gradient by each entry's row, and its scale, adds to the gradients by the
+    /// rows of a and b, which lie in one arena, and to that by the weights.
+    product_sum_back / ProductSumBack<'a>(
+        shape: (usize, usize),
+        a: Factor<'a>,
+        b: Factor<'a>,
+        weights: &'a [f32],
+        d: &'a [f32],
+        scale: &'a [f32],
+        gradients: &'a mut [f32],
+        places: (usize, usize),
+        d_weights: &'a mut [f32],
+    )
+    run_product_sum_back
+);
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn run_product_sum_back<S: Simd>(
+    simd: S,
+    (width, units): (usize, usize),
+    a: Factor<'_>,
+    b: Factor<'_>,
+    weights: &[f32],
+    d: &[f32],
+    scale: &[f32],
+    gradients: &mut [f32],
+    places: (usize, usize),
+    d_weights: &mut [f32],
+) {
+    by_shape!(
+        simd,
+        width,
+        units,
+        product_sum_back_of(simd, a, b, weights, d, scale, gradients, places, d_weights)
+    );
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn product_sum_back_of<S: Simd, const V: usize, const K: usize, const J: usize>(
+    simd: S,
+    a: Factor<'_>,
+    b: Factor<'_>,
+    weights: &[f32],
+    d: &[f32],
+    scale: &[f32],
+    gradients: &mut [f32],
+    (to_a, to_b): (usize, usize),
+    d_weights: &mut [f32],
+) {
+    let rows = padded::<K, J>(weights).map(|weights| row::<S, V>(&weights));
+    let zero = [simd.splat_f32s(0.0); V];
+    let mut sums = [zero; J];
+    for (entry, (d, &scale)) in d.as_chunks::<NARROW>().0.iter().zip(scale).enumerate() {
+        let (left, right) = (read::<S, V>(&a, entry), read::<S, V>(&b, entry));
+        let product = by(simd, times(simd, left, right), scale);
+        let mut through = zero;
+        for unit in 0..J {
+            sums[unit] = plus(simd, sums[unit], product, d[unit]);
+            through = plus(simd, through, rows[unit], d[unit]);
+        }
+        let through = by(simd, through, scale);
+        for (place, factor, other) in [(to_a, &a, right), (to_b, &b, left)] {
+            let gradient = &mut gradients[place + factor.index[entry] as usize * NARROW..];
+            let sum = row::<S, V>(gradient);
+            let more: Row<S, V> = std::array::from_fn(|at| {
+                simd.mul_add_e_f32s(through[at], other[at], sum[at])
+            });
+            set::<S, V>(gradient, more);
+        }
+    }
+    for (sum, d_weights) in sums.into_iter().zip(d_weights.as_chunks_mut::<K>().0) {
+        let mut numbers = [0.0; NARROW];
+        set::<S, V>(&mut numbers, sum);
+        d_weights.iter_mut().zip(numbers).for_each(|(sum, more)| *sum += more);
+    }
+}
