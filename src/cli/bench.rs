@@ -89,6 +89,7 @@ fn train_step(args: &Bench, ready: &Ready, data: &Dataset) -> Result<f64, Failur
     let (parameters, batch) = (&compiled.parameters, args.batch.get());
     let mut executable = engine::executable(compiled, &args.run, Purpose::Train, batch)?;
     let tensors = parameters.tensors();
+    executable.prepare(data);
     let mut optimizer = Optimizer::new(Method::default(), tensors, RATE, parameters.decay(), &[])?;
     let mut flat: Vec<f32> = parameters.initial(&compiled.written, 0, None);
     let mut gradient = vec![0.0; flat.len()];
@@ -107,6 +108,7 @@ fn evaluation(args: &Bench, ready: &Ready, data: &Dataset) -> Result<(f64, Strin
     let batch = args.batch.get();
     let mut executable: Box<dyn Executable> =
         engine::executable(compiled, &args.run, Purpose::Evaluate, batch)?;
+    executable.prepare(data);
     let flat: Vec<f32> = compiled.parameters.initial(&compiled.written, 0, None);
     let mut batches = Batches::new(1, data.rows(), batch as usize);
     let mut log_p = vec![0.0; batches.size()];

@@ -25,7 +25,8 @@ pub fn planned(
     batch: u32,
 ) -> Result<Plan, Failure> {
     let make = |schedule| {
-        let options = plan::Options { purpose, schedule, batch, sharing: true };
+        let sharing = !run.no_sharing && run.engine == EngineName::Cpu;
+        let options = plan::Options { purpose, schedule, batch, sharing };
         plan(&compiled.circuit, &compiled.parameters, &options)
     };
     let wide = make(Schedule::Wide);

@@ -101,9 +101,10 @@ impl CpuExecutable {
             })
         };
         let workers = (0..pool.current_num_threads()).map(worker).collect();
+        let keeps = shared::keeps(&plan, &shared);
         let state = |part: &Part| {
             let shared = shared[part.program as usize].as_ref();
-            PartState::new(&plan, part, shared)
+            PartState::new(&plan, part, shared, keeps)
         };
         let mut states: Vec<PartState> = plan.parts.iter().map(state).collect();
         for (part, state) in plan.parts.iter().zip(&mut states) {

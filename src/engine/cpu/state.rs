@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::shared::{Found, Shared};
+use super::shared::{Found, Shared, ValueBuffers};
 use crate::param::normalise::Least;
 use crate::plan::{LANES, Part, Plan, Program, Purpose};
 
@@ -32,6 +32,8 @@ pub(super) struct Shard {
     pub(super) partial: Vec<f32>,
     /// The entries of a batch, if values are shared.
     pub(super) found: Option<Found>,
+    /// Their values, if they are kept for the way back.
+    pub(super) kept: Option<ValueBuffers>,
 }
 
 /// Whether a loss is impossible: a chain of coefficients of at least `least` keeps above 2^−100.
@@ -50,7 +52,7 @@ impl PartState {
         &self.shards[0].d_coefficients[range]
     }
 
-    pub(super) fn new(plan: &Plan, part: &Part, shared: Option<&Shared>) -> Self {
+    pub(super) fn new(plan: &Plan, part: &Part, shared: Option<&Shared>, keeps: bool) -> Self {
         let program = plan.program(part);
         let train = plan.purpose == Purpose::Train;
         let is_head = std::ptr::eq(part, plan.head());
@@ -69,6 +71,7 @@ impl PartState {
                 d_coefficients: vec![0.0; if train { program.coefficients as usize } else { 0 }],
                 partial: vec![0.0; if is_head { 0 } else { plan.partial_sums(program) }],
                 found: shared.map(|shared| shared.found(program, rows)),
+                kept: shared.filter(|_| keeps).map(Shared::kept),
                 tiles,
             }
         };

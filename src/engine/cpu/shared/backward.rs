@@ -5,16 +5,15 @@
 
 use pulp::Simd;
 
-use super::forward::{Arenas, Unit, form};
-use super::layout::{BLOCK, stride};
-use super::narrow::{self, product_sum_back};
+use super::forward::{Scratch, Unit, Values, form};
+use super::layout::{BLOCK, Form, Placed, stride};
+use super::narrow::product_sum_back;
 use super::rows::{Half, add_outer, give_back, give_back_pairs, rows_times};
-use crate::plan::{Op, Step};
 
 /// Sets the gradients of all entries to zero.
-pub(super) fn clear(unit: &Unit<'_>, arenas: &mut Arenas<'_>) {
-    for value in 0..unit.program.values.len() as u32 {
-        arenas.gradients[unit.rows(value)].fill(0.0);
+pub(super) fn clear(unit: &Unit<'_>, gradients: &mut [f32]) {
+    for step in &unit.layout.steps {
+        gradients[unit.rows(&step.output)].fill(0.0);
     }
 }
 
@@ -23,46 +22,36 @@ pub(super) fn clear(unit: &Unit<'_>, arenas: &mut Arenas<'_>) {
 pub(super) fn backward<S: Simd>(
     simd: S,
     unit: &Unit<'_>,
-    arenas: &mut Arenas<'_>,
+    values: &mut Values<'_>,
+    scratch: &mut Scratch<'_>,
     d_coefficients: &mut [f32],
 ) {
-    for step in unit.program.steps.iter().rev() {
-        if unit.entries(step.output) == 0 || !unit.value(step.output).learns {
+    for step in unit.layout.steps.iter().rev() {
+        if unit.entries(&step.output) == 0 || !step.output.learns {
             continue;
         }
-        match step.op {
-            Op::Lookup { table, states, .. } => {
-                lookup(unit, step, table, states as usize, arenas, d_coefficients);
+        let numbers = step.width * step.output.units;
+        match step.form {
+            Form::Lookup { table, states } => {
+                let d_table = &mut d_coefficients[table..][..step.output.units * states];
+                lookup(&scratch.gradients[unit.rows(&step.output)], step, states, d_table);
             }
-            Op::ProductSum { weights } if is_narrow(unit, step) => {
-                weighted_product(simd, unit, step, weights, arenas, d_coefficients);
+            Form::ProductSum { weights, narrow: true } => {
+                let d_table = &mut d_coefficients[weights..][..numbers];
+                weighted_product(simd, unit, step, weights, values, scratch, d_table);
             }
-            Op::ProductSum { weights } | Op::Sum { weights } => {
-                weighted(simd, unit, step, weights, arenas, d_coefficients);
+            Form::ProductSum { weights, .. } | Form::Sum { weights } => {
+                let d_table = &mut d_coefficients[weights..][..numbers];
+                weighted(simd, unit, step, weights, values, scratch, d_table);
             }
-            Op::One => {}
-            _ => product(simd, unit, step, arenas),
+            Form::One => {}
+            Form::Product { .. } => product(simd, unit, step, values, scratch.gradients),
         }
     }
 }
 
-fn is_narrow(unit: &Unit<'_>, step: &Step) -> bool {
-    let units = unit.value(step.output).units as usize;
-    unit.layout.narrow && narrow::fits(unit.width(step), units)
-}
-
-fn lookup(
-    unit: &Unit<'_>,
-    step: &Step,
-    table: u32,
-    states: usize,
-    arenas: &Arenas<'_>,
-    d_coefficients: &mut [f32],
-) {
-    let units = unit.value(step.output).units as usize;
-    let d_table = &mut d_coefficients[table as usize..][..units * states];
-    let rows = arenas.gradients[unit.rows(step.output)].chunks_exact(unit.layout.stride(units as u32));
-    for (state, row) in rows.take(states).enumerate() {
+fn lookup(gradients: &[f32], step: &Placed, states: usize, d_table: &mut [f32]) {
+    for (state, row) in gradients.chunks_exact(step.output.stride).take(states).enumerate() {
         let sums = d_table[state..].iter_mut().step_by(states);
         sums.zip(row).for_each(|(sum, &d)| *sum += d);
     }
@@ -71,100 +60,98 @@ fn lookup(
 fn weighted_product<S: Simd>(
     simd: S,
     unit: &Unit<'_>,
-    step: &Step,
-    weights: u32,
-    arenas: &mut Arenas<'_>,
-    d_coefficients: &mut [f32],
+    step: &Placed,
+    weights: usize,
+    values: &Values<'_>,
+    scratch: &mut Scratch<'_>,
+    d_table: &mut [f32],
 ) {
-    let (width, units) = (unit.width(step), unit.value(step.output).units as usize);
-    let own = unit.rows(step.output);
-    let (gradients, d) = arenas.gradients.split_at_mut(own.start);
-    let (a, b) = (unit.factor(step, 0, arenas.values), unit.factor(step, 1, arenas.values));
-    let places = [0, 1].map(|input| unit.layout.rows[unit.input(step, input).0 as usize]);
-    let scale = &arenas.scales[unit.scales(step.output)];
-    let table = unit.table(weights, width * units);
-    let d_table = &mut d_coefficients[weights as usize..][..width * units];
-    let (d, places) = (&d[..own.len()], (places[0], places[1]));
-    product_sum_back(simd, (width, units), a, b, table, d, scale, gradients, places, d_table);
+    let own = unit.rows(&step.output);
+    let (gradients, d) = scratch.gradients.split_at_mut(own.start);
+    let (a, b) = (unit.factor(step, 0, values.rows), unit.factor(step, 1, values.rows));
+    let places = (step.inputs[0].value.rows, step.inputs[1].value.rows);
+    let scale = &values.scales[unit.scales(&step.output)];
+    let shape = (step.width, step.output.units);
+    let table = unit.table(weights, shape.0 * shape.1);
+    product_sum_back(simd, shape, a, b, table, &d[..own.len()], scale, gradients, places, d_table);
 }
 
 /// A sum, block by block of entries.
 fn weighted<S: Simd>(
     simd: S,
     unit: &Unit<'_>,
-    step: &Step,
-    weights: u32,
-    arenas: &mut Arenas<'_>,
-    d_coefficients: &mut [f32],
+    step: &Placed,
+    weights: usize,
+    values: &mut Values<'_>,
+    scratch: &mut Scratch<'_>,
+    d_table: &mut [f32],
 ) {
-    let (width, units) = (unit.width(step), unit.value(step.output).units as usize);
-    let own_stride = unit.layout.stride(units as u32);
+    let (width, units, own_stride) = (step.width, step.output.units, step.output.stride);
     let width_stride = stride(unit.layout.narrow, width);
     let table = unit.table(weights, width * units);
-    let d_table = &mut d_coefficients[weights as usize..][..width * units];
-    let rows = &mut arenas.weights[..units * width_stride];
+    let rows = &mut scratch.weights[..units * width_stride];
     for (row, weights) in rows.chunks_exact_mut(width_stride).zip(table.chunks_exact(width)) {
         row[..width].copy_from_slice(weights);
         row[width..].fill(0.0);
     }
-    let entries = unit.entries(step.output);
-    let (own, scales) = (unit.rows(step.output), unit.scales(step.output));
-    for first in (0..entries).step_by(BLOCK) {
-        let count = BLOCK.min(entries - first);
-        let formed = &mut arenas.formed[..count * width_stride];
-        let scales = &mut arenas.scales[scales.start + first..][..count];
-        form(simd, unit, step, first, arenas.values, formed, scales);
-        let d = &arenas.gradients[own.start + first * own_stride..][..count * own_stride];
+    let (own, scales) = (unit.rows(&step.output), unit.scales(&step.output));
+    let (gradients, d) = scratch.gradients.split_at_mut(own.start);
+    let blocks = d[..own.len()].chunks(BLOCK * own_stride);
+    let scales = values.scales[scales].chunks_mut(BLOCK);
+    for (block, (d, scales)) in blocks.zip(scales).enumerate() {
+        let first = block * BLOCK;
+        let formed = &mut scratch.formed[..scales.len() * width_stride];
+        form(simd, unit, step, first, values.rows, formed, scales);
         add_outer(simd, (d, own_stride), (formed, width_stride), width, d_table);
-        let d_formed = &mut arenas.d_formed[..count * width_stride];
+        let d_formed = &mut scratch.d_formed[..scales.len() * width_stride];
         rows_times(simd, (d, own_stride), units, rows, width_stride, d_formed);
-        let gradients = &mut arenas.gradients[..own.start];
-        give(simd, unit, step, first, arenas.values, d_formed, scales, gradients);
+        give(simd, unit, step, first, values.rows, (d_formed, scales), gradients);
     }
 }
 
 /// From the gradient by a product that is a value of its own.
-fn product<S: Simd>(simd: S, unit: &Unit<'_>, step: &Step, arenas: &mut Arenas<'_>) {
-    let own = unit.rows(step.output);
-    let (gradients, d) = arenas.gradients.split_at_mut(own.start);
-    let scales = &arenas.scales[unit.scales(step.output)];
-    give(simd, unit, step, 0, arenas.values, &d[..own.len()], scales, gradients);
+fn product<S: Simd>(
+    simd: S,
+    unit: &Unit<'_>,
+    step: &Placed,
+    values: &Values<'_>,
+    gradients: &mut [f32],
+) {
+    let own = unit.rows(&step.output);
+    let (gradients, d) = gradients.split_at_mut(own.start);
+    let scales = &values.scales[unit.scales(&step.output)];
+    give(simd, unit, step, 0, values.rows, (&d[..own.len()], scales), gradients);
 }
 
-/// Takes the gradient by what entries formed to those by the step's inputs.
-#[allow(clippy::too_many_arguments)]
+/// Takes the gradient by what entries formed, and their scales, to those by the step's inputs.
 fn give<S: Simd>(
     simd: S,
     unit: &Unit<'_>,
-    step: &Step,
+    step: &Placed,
     first: usize,
     values: &[f32],
-    d: &[f32],
-    scales: &[f32],
+    (d, scales): (&[f32], &[f32]),
     gradients: &mut [f32],
 ) {
-    if let Op::Sum { .. } = step.op {
-        let (value, index) = unit.input(step, 0);
-        let stride = unit.layout.stride(unit.value(value).units);
-        let gradients = &mut gradients[unit.rows(value)];
-        for (d, &entry) in d.chunks_exact(stride).zip(&index[first..]) {
-            let gradient = &mut gradients[entry as usize * stride..][..stride];
+    let [a, b] = &step.inputs;
+    if let Form::Sum { .. } = step.form {
+        let index = &unit.index(step, a)[first..];
+        let gradients = &mut gradients[unit.rows(&a.value)];
+        for (d, &entry) in d.chunks_exact(a.value.stride).zip(index) {
+            let gradient = &mut gradients[entry as usize * a.value.stride..][..a.value.stride];
             gradient.iter_mut().zip(d).for_each(|(sum, &d)| *sum += d);
         }
         return;
     }
-    for (half, input) in [(Half::Left, 0), (Half::Right, 1)] {
-        let (value, index) = unit.input(step, input);
-        if !unit.value(value).learns {
+    for (half, read, other) in [(Half::Left, a, 1), (Half::Right, b, 0)] {
+        if !read.value.learns {
             continue;
         }
-        let other = unit.factor(step, 1 - input, values);
-        let gradient = &mut gradients[unit.rows(value)];
-        if step.op == Op::Kronecker {
-            let units = [0, 1].map(|input| unit.value(unit.input(step, input).0).units as usize);
-            let width = unit.layout.stride((units[0] * units[1]) as u32);
-            let stride = unit.layout.stride(unit.value(value).units);
-            let (d, gradient, units) = ((d, width), (gradient, stride), (units[0], units[1]));
+        let (other, index) = (unit.factor(step, other, values), unit.index(step, read));
+        let gradient = &mut gradients[unit.rows(&read.value)];
+        if let Form::Product { pairs: true } = step.form {
+            let (d, gradient) = ((d, step.output.stride), (gradient, read.value.stride));
+            let units = (a.value.units, b.value.units);
             give_back_pairs(simd, first, d, scales, units, half, other, gradient, index);
         } else {
             give_back(simd, first, d, scales, other, gradient, index);

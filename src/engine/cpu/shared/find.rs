@@ -45,9 +45,9 @@ impl Found {
         &mut self.outputs[output * self.most..][..self.rows]
     }
 
-    /// Entries of a value.
-    pub(super) fn entries(&self, spaces: &Spaces, value: usize) -> usize {
-        self.counts[spaces.of_value[value] as usize] as usize
+    /// Entries of a space.
+    pub(super) fn entries(&self, space: usize) -> usize {
+        self.counts[space] as usize
     }
 
     /// For rows of interned data: `rows` are numbers among its distinct rows.
@@ -68,9 +68,25 @@ impl Found {
             let list = &mut entries[layout.list(space)];
             let count = &mut self.counts[space];
             let out = &mut self.outputs[output * self.most..][..rows.len()];
-            for (out, &row) in out.iter_mut().zip(rows) {
-                let id = of_row.map_or(row, |of_row| of_row[row as usize]);
-                *out = if listed { number(&mut places[place.clone()], list, count, id) } else { id };
+            let places = &mut places[place];
+            match of_row {
+                // The rows are distinct, and so are their entries.
+                None if *count == 0 => {
+                    list[..rows.len()].copy_from_slice(rows);
+                    *count = rows.len() as u32;
+                    out.iter_mut().zip(0..).for_each(|(out, at)| *out = at);
+                    rows.iter().zip(0..).for_each(|(&row, at)| places[row as usize] = at);
+                }
+                None => {
+                    let out = out.iter_mut().zip(rows);
+                    out.for_each(|(out, &row)| *out = number(places, list, count, row));
+                }
+                Some(of_row) => {
+                    for (out, &row) in out.iter_mut().zip(rows) {
+                        let id = of_row[row as usize];
+                        *out = if listed { number(places, list, count, id) } else { id };
+                    }
+                }
             }
         }
         for space in (0..layout.kinds.len()).rev() {
@@ -154,15 +170,15 @@ impl Found {
     }
 }
 
-/// The place of an entry in its list, where it is put if it has none yet.
+/// The place of an entry in its list, where it is put if it has none yet. Without a branch: whether an
+/// entry is new cannot be foretold. The list has room for one more than its entries.
 #[inline(always)]
 fn number(places: &mut [u32], list: &mut [u32], count: &mut u32, id: u32) -> u32 {
     let place = &mut places[id as usize];
-    if *place == NOWHERE {
-        *place = *count;
-        list[*count as usize] = id;
-        *count += 1;
-    }
+    let is_new = *place == NOWHERE;
+    list[*count as usize] = id;
+    *place = if is_new { *count } else { *place };
+    *count += u32::from(is_new);
     *place
 }
 

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use crate::plan::{Op, Program, Spaces};
+use crate::plan::{Op, Program, Spaces, Step};
 
 /// Sub-assignments of the largest table.
-const LARGEST_TABLE: u64 = 256;
+const LARGEST_TABLE: u64 = 32;
 /// Units up to which a row of them is [`NARROW`] numbers: a vector of AVX2.
 pub(super) const NARROW: usize = 8;
 /// Rows of wider values are padded to so many numbers: a vector of AVX-512.
@@ -30,14 +30,12 @@ pub(in crate::engine::cpu) struct Layout {
     /// Whether a row has [`NARROW`] numbers.
     pub(super) narrow: bool,
     pub(super) kinds: Vec<Kind>,
+    /// The steps, in order.
+    pub(super) steps: Vec<Placed>,
     /// For each projection between tables, what each entry becomes.
     maps: Vec<Vec<u32>>,
     /// For each table, what a state of each of its columns adds to the entry's number.
     radix: Vec<Vec<u32>>,
-    /// Where each value's rows begin.
-    pub(super) rows: Vec<usize>,
-    /// Where each value's scales and exponents begin, one an entry.
-    pub(super) entries: Vec<usize>,
     /// Where each projection's results begin that are found batch by batch.
     pub(super) found: Vec<usize>,
     /// Where each space's list begins.
@@ -45,6 +43,64 @@ pub(in crate::engine::cpu) struct Layout {
     pub(super) sizes: Sizes,
     /// 0, 1, 2, …
     ramp: Vec<u32>,
+}
+
+/// How a step is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The columns of a table [units, states].
+    Lookup { table: usize, states: usize },
+    /// Ones.
+    One,
+    /// A product, elementwise or of all pairs.
+    Product { pairs: bool },
+    /// A sum over an input.
+    Sum { weights: usize },
+    /// A sum over a product that is formed on the way, by a kernel of its own where one fits.
+    ProductSum { weights: usize, narrow: bool },
+}
+
+/// A step, with all places.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed {
+    pub(super) form: Form,
+    pub(super) output: Value,
+    /// Its inputs, as many as the form has.
+    pub(super) inputs: [Read; 2],
+    /// Units of what it forms of its inputs.
+    pub(super) width: usize,
+}
+
+/// Where a value lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value {
+    pub(super) space: usize,
+    /// Its first number.
+    pub(super) rows: usize,
+    /// Numbers of a row.
+    pub(super) stride: usize,
+    pub(super) units: usize,
+    /// Its first scale, and exponent, of one an entry.
+    pub(super) entries: usize,
+    pub(super) learns: bool,
+}
+
+/// An input of a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Read {
+    pub(super) value: Value,
+    through: Through,
+}
+
+/// Which entry of an input an entry of the output reads.
+#[derive(Clone, Copy, Debug)]
+enum Through {
+    /// That of its own number.
+    Same,
+    /// What a projection between tables says.
+    Map(usize),
+    /// What was found for the batch, from this number on.
+    Found(usize),
 }
 
 /// Numbers that a program takes.
@@ -124,26 +180,46 @@ impl Layout {
             *at += count;
             *at - count
         };
-        let space_of = |value: usize| spaces.of_value[value] as usize;
         let values = program.values.iter().enumerate();
-        let rows_of = values.clone().map(|(id, value)| {
-            take(&mut sizes.rows, most[space_of(id)] * stride(narrow, value.units as usize))
-        });
-        let rows_of: Vec<usize> = rows_of.collect();
-        let entries = values.map(|(id, _)| take(&mut sizes.entries, most[space_of(id)])).collect();
+        let values: Vec<Value> = values
+            .map(|(id, value)| {
+                let space = spaces.of_value[id] as usize;
+                let (units, most) = (value.units as usize, most[space]);
+                let stride = stride(narrow, units);
+                let (rows, entries) = (sizes.rows, sizes.entries);
+                sizes.rows += most * stride;
+                sizes.entries += most;
+                Value { space, rows, stride, units, entries, learns: value.learns }
+            })
+            .collect();
         let count = |space: usize| if kinds[space] == Kind::Listed { most[space] } else { 0 };
         let projections = spaces.projections.iter();
-        let found =
+        let found: Vec<usize> =
             projections.map(|pair| take(&mut sizes.found, count(pair.from as usize))).collect();
-        let lists = (0..kinds.len()).map(|space| take(&mut sizes.lists, count(space))).collect();
+        // Room for an entry more: see the module that finds them.
+        let listed = |space: usize| count(space) + usize::from(kinds[space] == Kind::Listed);
+        let lists = (0..kinds.len()).map(|space| take(&mut sizes.lists, listed(space))).collect();
+        let read = |input: usize| {
+            let value = values[program.inputs[input].value as usize];
+            let projection = spaces.through[input] as usize;
+            let through = if spaces.through[input] == crate::plan::NOWHERE {
+                Through::Same
+            } else if kinds[spaces.projections[projection].from as usize] == Kind::Listed {
+                Through::Found(found[projection])
+            } else {
+                Through::Map(projection)
+            };
+            Read { value, through }
+        };
+        let step = |step: &Step| placed(step, values[step.output as usize], narrow, read);
+        let steps = program.steps.iter().map(step).collect();
         let longest = most.iter().copied().max().unwrap_or(0);
         let ramp = (0..longest as u32).collect();
         Layout {
             narrow,
+            steps,
             maps,
             radix,
-            rows: rows_of,
-            entries,
             found,
             lists,
             sizes,
@@ -152,29 +228,19 @@ impl Layout {
         }
     }
 
-    /// Numbers of a row of so many units.
-    pub(super) fn stride(&self, units: u32) -> usize {
-        stride(self.narrow, units as usize)
+    /// For each of the first `entries` entries of a step's output, which entry of an input it reads.
+    #[inline]
+    pub(super) fn index<'a>(&'a self, read: &Read, found: &'a [u32], entries: usize) -> &'a [u32] {
+        match read.through {
+            Through::Same => &self.ramp[..entries],
+            Through::Map(projection) => &self.maps[projection][..entries],
+            Through::Found(first) => &found[first..first + entries],
+        }
     }
 
-    /// What the first `entries` entries of a step's output read of an input: their own numbers, or
-    /// what a projection made of them.
-    pub(super) fn index<'a>(
-        &'a self,
-        spaces: &Spaces,
-        input: usize,
-        found: &'a [u32],
-        entries: usize,
-    ) -> &'a [u32] {
-        let through = spaces.through[input];
-        if through == crate::plan::NOWHERE {
-            return &self.ramp[..entries];
-        }
-        let through = through as usize;
-        match self.kinds[spaces.projections[through].from as usize] {
-            Kind::Table(_) => &self.maps[through][..entries],
-            Kind::Listed => &found[self.found(through)][..entries],
-        }
+    /// Where a step's output lies, of a program whose steps make a value each, in order.
+    pub(super) fn value(&self, id: u32) -> &Value {
+        &self.steps[id as usize].output
     }
 
     /// Where the results of a projection from a listed space lie.
@@ -198,6 +264,31 @@ impl Layout {
     ) -> impl Iterator<Item = (u32, u32)> + use<'a> {
         spaces.spaces[table].columns.iter().copied().zip(self.radix[table].iter().copied())
     }
+}
+
+/// A step with its places; `read` gives those of an input.
+fn placed(step: &Step, output: Value, narrow: bool, read: impl Fn(usize) -> Read) -> Placed {
+    let inputs = match step.inputs.1 - step.inputs.0 {
+        // Not read.
+        0 => [Read { value: output, through: Through::Same }; 2],
+        1 => [read(step.inputs.0 as usize); 2],
+        _ => [read(step.inputs.0 as usize), read(step.inputs.0 as usize + 1)],
+    };
+    let [a, b] = [inputs[0].value.units, inputs[1].value.units];
+    let width = if step.op == Op::Kronecker { a * b } else { a };
+    let form = match step.op {
+        Op::Lookup { table, states, .. } => {
+            Form::Lookup { table: table as usize, states: states as usize }
+        }
+        Op::One => Form::One,
+        Op::Sum { weights } => Form::Sum { weights: weights as usize },
+        Op::ProductSum { weights } => {
+            let narrow = narrow && super::narrow::fits(width, output.units);
+            Form::ProductSum { weights: weights as usize, narrow }
+        }
+        op => Form::Product { pairs: op == Op::Kronecker },
+    };
+    Placed { form, output, inputs, width }
 }
 
 /// The place values of a space's columns, the last counting for one.

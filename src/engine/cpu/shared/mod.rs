@@ -26,7 +26,8 @@ use rayon::prelude::*;
 use self::backward::{backward, clear};
 use self::find::ListBuffers;
 pub(super) use self::find::Found;
-use self::forward::{Buffers, Unit, forward};
+pub(super) use self::forward::ValueBuffers;
+use self::forward::{ScratchBuffers, Unit, forward};
 pub(super) use self::interned::{DistinctRows, Interned};
 pub(super) use self::layout::Layout;
 use self::layout::Sizes;
@@ -59,27 +60,53 @@ impl Shared {
         &self.layouts[usize::from(missing)]
     }
 
-    /// What a shard of `rows` rows keeps of a batch.
+    /// What a shard of `rows` rows finds of a batch.
     pub(super) fn found(&self, program: &Program, rows: usize) -> Found {
-        Found::new(program, &self.layouts[1], rows)
+        let layout = &self.layouts[1];
+        Found::new(program, layout, rows)
     }
+
+    fn sizes(&self) -> Sizes {
+        self.layouts[0].sizes.max(self.layouts[1].sizes)
+    }
+
+    /// Where a shard keeps the values of a batch for the way back.
+    pub(super) fn kept(&self) -> ValueBuffers {
+        ValueBuffers::new(&self.sizes())
+    }
+}
+
+/// Bytes of values that are kept rather than made again.
+const KEPT: usize = 64 << 20;
+
+/// Whether the values of all parts are kept from the way forward to that back. To read one again takes
+/// less time than to make it again, even where it has left the caches of a core, so they are unless
+/// they would take much memory.
+pub(super) fn keeps(plan: &Plan, shared: &[Option<Shared>]) -> bool {
+    let bytes = |part: &Part| {
+        let shared = shared[part.program as usize].as_ref();
+        shared.map_or(0, |shared| 4 * (shared.sizes().rows + shared.sizes().entries))
+    };
+    let bytes: usize = plan.below_head().iter().map(bytes).sum();
+    plan.purpose == Purpose::Train && plan.shards as usize * bytes <= KEPT
 }
 
 /// The memory of one worker.
 pub(super) struct Workspace {
     sizes: Sizes,
-    buffers: Buffers,
+    /// Where values lie that are made again on the way back.
+    values: ValueBuffers,
+    scratch: ScratchBuffers,
     lists: ListBuffers,
 }
 
 impl Workspace {
     pub(super) fn new(plan: &Plan, shared: &[Option<Shared>]) -> Self {
-        let layouts = shared.iter().flatten().flat_map(|shared| &shared.layouts);
-        let sizes = layouts.map(|layout| layout.sizes).fold(Sizes::default(), Sizes::max);
+        let sizes = shared.iter().flatten().map(Shared::sizes).fold(Sizes::default(), Sizes::max);
         let mut lists = ListBuffers::default();
         lists.reserve(0, sizes.lists);
-        let buffers = Buffers::new(&sizes, plan.purpose == Purpose::Train);
-        Workspace { sizes, buffers, lists }
+        let scratch = ScratchBuffers::new(&sizes, plan.purpose == Purpose::Train);
+        Workspace { sizes, values: ValueBuffers::new(&sizes), scratch, lists }
     }
 
     /// Makes room for the entries of interned data.
@@ -190,30 +217,32 @@ impl WithSimd for Forward<'_, '_> {
     type Output = ();
     fn with_simd<S: Simd>(self, simd: S) {
         let SharedPart { batch, part, shared, coefficients, shard, workspace } = self.0;
-        let Shard { found, outputs, exponents, bounds, .. } = &mut **shard;
+        let Shard { found, kept, outputs, exponents, bounds, .. } = &mut **shard;
         let Some(found) = &*found else { return };
         let program = batch.plan.program(part);
         let layout = shared.layout(batch.missing);
-        let unit = Unit { program, spaces: &shared.spaces, layout, coefficients, found };
-        let mut arenas = workspace.buffers.arenas(&workspace.sizes);
-        forward(simd, &unit, &mut arenas, true);
-        let total = units_of(program);
+        let unit = Unit { layout, coefficients, found };
+        let mut values = kept.as_mut().unwrap_or(&mut workspace.values).values();
+        let mut scratch = workspace.scratch.scratch(&workspace.sizes);
+        forward(simd, &unit, &mut values, &mut scratch, true);
+        let (total, count) = (units_of(program), program.outputs.len());
         let mut before = 0;
         for (output, &value) in program.outputs.iter().enumerate() {
-            let units = unit.value(value).units as usize;
-            let stride = layout.stride(units as u32);
-            let rows = &arenas.values[unit.rows(value)];
-            let taken = &arenas.exponents[unit.scales(value)];
-            for (row, &entry) in found.output(output).iter().enumerate() {
-                let (tile, lane) = (row / LANES, row % LANES);
-                let from = &rows[entry as usize * stride..][..units];
-                let to = &mut outputs[(tile * total + before) * LANES + lane..];
-                to.iter_mut().step_by(LANES).zip(from).for_each(|(to, &from)| *to = from);
-                let place = (tile * program.outputs.len() + output) * LANES + lane;
-                exponents[place] = taken[entry as usize];
-                bounds[place] = 0.0;
+            let value = layout.value(value);
+            let rows = &values.rows[unit.rows(value)];
+            let taken = &scratch.exponents[unit.scales(value)];
+            for (tile, entries) in found.output(output).chunks(LANES).enumerate() {
+                let to = &mut outputs[(tile * total + before) * LANES..];
+                for (unit, to) in to.chunks_exact_mut(LANES).take(value.units).enumerate() {
+                    let from = |&entry: &u32| rows[entry as usize * value.stride + unit];
+                    to.iter_mut().zip(entries).for_each(|(to, entry)| *to = from(entry));
+                }
+                let place = (tile * count + output) * LANES..(tile * count + output + 1) * LANES;
+                bounds[place.clone()].fill(0.0);
+                let to = exponents[place].iter_mut().zip(entries);
+                to.for_each(|(to, &entry)| *to = taken[entry as usize]);
             }
-            before += units;
+            before += value.units;
         }
     }
 }
@@ -228,29 +257,34 @@ impl WithSimd for Backward<'_, '_> {
     type Output = ();
     fn with_simd<S: Simd>(self, simd: S) {
         let SharedPart { batch, part, shared, coefficients, shard, workspace } = self.part;
-        let Shard { found, d_coefficients, .. } = &mut **shard;
+        let Shard { found, kept, d_coefficients, .. } = &mut **shard;
         d_coefficients.fill(0.0);
         let Some(found) = &*found else { return };
         let program = batch.plan.program(part);
         let layout = shared.layout(batch.missing);
-        let unit = Unit { program, spaces: &shared.spaces, layout, coefficients, found };
-        let mut arenas = workspace.buffers.arenas(&workspace.sizes);
-        forward(simd, &unit, &mut arenas, false);
-        clear(&unit, &mut arenas);
+        let unit = Unit { layout, coefficients, found };
+        let again = kept.is_none();
+        let mut values = kept.as_mut().unwrap_or(&mut workspace.values).values();
+        let mut scratch = workspace.scratch.scratch(&workspace.sizes);
+        if again {
+            forward(simd, &unit, &mut values, &mut scratch, false);
+        }
+        clear(&unit, scratch.gradients);
         let mut before = 0;
         for (output, &value) in program.outputs.iter().enumerate() {
-            let units = unit.value(value).units as usize;
-            let stride = layout.stride(units as u32);
-            let gradients = &mut arenas.gradients[unit.rows(value)];
-            for (row, &entry) in found.output(output).iter().enumerate() {
-                let given = self.head.gradient(row / LANES, self.number);
-                let given = &given[before * LANES + row % LANES..];
-                let to = &mut gradients[entry as usize * stride..][..units];
-                to.iter_mut().zip(given.iter().step_by(LANES)).for_each(|(to, &d)| *to += d);
+            let value = layout.value(value);
+            let gradients = &mut scratch.gradients[unit.rows(value)];
+            for (tile, entries) in found.output(output).chunks(LANES).enumerate() {
+                let given = &self.head.gradient(tile, self.number)[before * LANES..];
+                for (unit, given) in given.chunks_exact(LANES).take(value.units).enumerate() {
+                    for (&entry, &d) in entries.iter().zip(given) {
+                        gradients[entry as usize * value.stride + unit] += d;
+                    }
+                }
             }
-            before += units;
+            before += value.units;
         }
-        backward(simd, &unit, &mut arenas, d_coefficients);
+        backward(simd, &unit, &mut values, &mut scratch, d_coefficients);
     }
 }
 

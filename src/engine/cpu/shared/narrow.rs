@@ -7,6 +7,10 @@ use super::layout::NARROW;
 use super::rows::{Factor, scale_of};
 use crate::engine::cpu::kernels::kernel;
 
+/// Entries whose products are formed before the first is weighted: a unit is spread over a vector by a
+/// load, which must not wait for the store before it.
+const GROUP: usize = 16;
+
 /// Vectors of a row: one of AVX2, two of NEON.
 type Row<S, const V: usize> = [<S as Simd>::f32s; V];
 
@@ -137,17 +141,23 @@ fn product_sum_of<S: Simd, const V: usize, const K: usize, const J: usize>(
     scale: &mut [f32],
 ) {
     let columns = columns::<K, J>(weights).map(|column| row::<S, V>(&column));
-    for (entry, (out, scale)) in out.as_chunks_mut::<NARROW>().0.iter_mut().zip(scale).enumerate() {
-        let product = times(simd, read::<S, V>(&a, entry), read::<S, V>(&b, entry));
-        let top = product.into_iter().reduce(|top, next| simd.max_f32s(top, next));
-        *scale = scale_of(simd.reduce_max_f32s(top.unwrap_or(simd.splat_f32s(0.0))));
-        let mut units = [0.0; NARROW];
-        set::<S, V>(&mut units, by(simd, product, *scale));
-        let mut sum = [simd.splat_f32s(0.0); V];
-        for col in 0..K {
-            sum = plus(simd, sum, columns[col], units[col]);
+    let mut formed = [[0.0; NARROW]; GROUP];
+    let groups = out.as_chunks_mut::<NARROW>().0.chunks_mut(GROUP).zip(scale.chunks_mut(GROUP));
+    for (group, (out, scale)) in groups.enumerate() {
+        for (at, (formed, scale)) in formed.iter_mut().zip(scale).enumerate() {
+            let entry = group * GROUP + at;
+            let product = times(simd, read::<S, V>(&a, entry), read::<S, V>(&b, entry));
+            let top = product.into_iter().reduce(|top, next| simd.max_f32s(top, next));
+            *scale = scale_of(simd.reduce_max_f32s(top.unwrap_or(simd.splat_f32s(0.0))));
+            set::<S, V>(formed, by(simd, product, *scale));
         }
-        set::<S, V>(out, sum);
+        for (out, formed) in out.iter_mut().zip(&formed) {
+            let mut sum = [simd.splat_f32s(0.0); V];
+            for col in 0..K {
+                sum = plus(simd, sum, columns[col], formed[col]);
+            }
+            set::<S, V>(out, sum);
+        }
     }
 }
 
