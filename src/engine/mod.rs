@@ -51,8 +51,11 @@ pub trait Executable: Send {
     ) -> Tally;
 
     /// Makes ready for batches of rows of these data, again and again: an engine may look for rows that
-    /// agree, once, so that each batch takes less. Results do not depend on it, but for rounding.
-    fn prepare(&mut self, _data: &Dataset) {}
+    /// agree, once, so that each batch takes less. Results do not depend on it, but for rounding. Returns
+    /// the bytes that it keeps.
+    fn prepare(&mut self, _data: &Dataset) -> usize {
+        0
+    }
 
     /// Why the machine no longer runs it, if so: a device that was lost. From then on ln p is no number.
     fn fault(&self) -> Option<Diagnostic> {

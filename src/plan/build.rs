@@ -9,7 +9,7 @@ use super::arena::{Tenant, allocate};
 use super::blocks::{groups, making};
 use super::emit::{Emitted, emit};
 use super::parts::{Component, components};
-use super::spaces::spaces;
+use super::layout::shared;
 use super::sparse::{self, Blocks};
 use super::{LANES, NOWHERE, Op, Part, Plan, Program, Purpose, Schedule, Value, cost};
 use crate::circuit::{ValidCircuit, WeightSource};
@@ -66,21 +66,27 @@ pub fn plan(circuit: &ValidCircuit, parameters: &Parameters, options: &Options) 
     let groups = groups(parameters, &parts);
     let sectors = groups.iter().flat_map(|group| &group.blocks).map(|block| block.sectors.len());
     let shares = options.sharing && options.schedule == Schedule::Wide;
-    let sharing = programs.iter().map(|program| spaces(program).filter(|_| shares)).collect();
-    Plan {
+    let mut plan = Plan {
         purpose: options.purpose,
         schedule: options.schedule,
         batch: options.batch,
         shards: TASKS.div_ceil(below_head).min(tiles).max(1) as u32,
         sectors: sectors.sum::<usize>() as u32,
-        sharing,
+        sharing: Vec::new(),
+        keeps: false,
         programs,
         parts,
         making: making(parameters, &groups),
         groups,
         coefficients,
         variables: circuit.variables().len() as u32,
-    }
+    };
+    let rows = plan.shard_rows();
+    let of = |program| shares.then(|| shared(program, rows)).flatten();
+    let sharing: Vec<_> = plan.programs.iter().map(of).collect();
+    plan.sharing = sharing;
+    plan.keeps = plan.may_keep();
+    plan
 }
 
 struct Planner<'a> {

@@ -141,12 +141,17 @@ impl Plan {
         let making = if train { self.making.shared * self.groups.len() } else { 0 };
         let partial = self.below_head().iter().map(|part| self.partial_sums(self.program(part)));
         let partial: usize = partial.sum();
+        let (sharing, shared) = self.sharing_bytes();
         Memory {
             worker: self.programs.iter().map(arenas).max().unwrap_or(0)
-                + scratch.max().unwrap_or(0),
+                + scratch.max().unwrap_or(0)
+                + sharing,
             data: self.variables as usize * row * self.tiles(),
             // And of each row ln p in f64, and its number if it is in doubt.
-            outputs: outputs * self.tiles() * row + self.tiles() * LANES * (8 + 4),
+            // How often it occurs, where it is read, and who stands for it.
+            outputs: outputs * self.tiles() * row
+                + self.tiles() * LANES * (2 * 8 + 5 * 4)
+                + shared,
             making: self.making.numbers() * WORD,
             coefficients: self.coefficients * WORD,
             gradients: if train {

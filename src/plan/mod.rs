@@ -25,6 +25,7 @@ mod check;
 mod cost;
 mod display;
 mod emit;
+pub(crate) mod layout;
 mod parts;
 mod spaces;
 mod sparse;
@@ -397,6 +398,8 @@ pub struct Plan {
     pub sectors: u32,
     /// For each program, its spaces, if its values may be shared between rows that agree.
     pub sharing: Vec<Option<Spaces>>,
+    /// Whether shared values are kept from the way forward to that back, rather than made again.
+    pub keeps: bool,
 }
 
 impl Plan {

@@ -119,7 +119,9 @@ impl<'a> Run<'a> {
         });
         let batches = Batches::new(recipe.seed, data.train.rows(), recipe.batch);
         executable.prepare(data.train);
-        data.valid.into_iter().for_each(|valid| executable.prepare(valid));
+        if let Some(valid) = data.valid {
+            executable.prepare(valid);
+        }
         let state = State {
             step: 0,
             seconds: 0.0,

@@ -32,7 +32,7 @@ use self::doubt::Doubt;
 pub(crate) use self::host::constant_coefficients;
 use self::passes::{HeadPass, PartBack, PartForward};
 use self::rows::BatchRows;
-use self::shared::{Prepared, Shared, SharedPart};
+use self::shared::{How, Prepared, Shared, SharedPart};
 use self::state::{HeadShard, PartState};
 use self::tile::Workspace;
 use self::weights::{Making, WeightScratch, constants, split};
@@ -101,10 +101,9 @@ impl CpuExecutable {
             })
         };
         let workers = (0..pool.current_num_threads()).map(worker).collect();
-        let keeps = shared::keeps(&plan, &shared);
         let state = |part: &Part| {
             let shared = shared[part.program as usize].as_ref();
-            PartState::new(&plan, part, shared, keeps)
+            PartState::new(&plan, part, shared)
         };
         let mut states: Vec<PartState> = plan.parts.iter().map(state).collect();
         for (part, state) in plan.parts.iter().zip(&mut states) {
@@ -177,7 +176,7 @@ impl CpuExecutable {
     fn forward(&mut self, missing: bool, train: bool) {
         let CpuExecutable { plan, pool, workers, states, head_shards, data, .. } = self;
         let (rows, shared) = (&mut self.rows, &self.shared);
-        let interned = rows.prepared().map(|known| &self.prepared[known]);
+        let prepared = rows.prepared().map(|known| &self.prepared[known]);
         let batch = rows.batch(plan, data, missing);
         let Some((head, parts)) = states.split_last_mut() else { return };
         pool.install(|| {
@@ -185,13 +184,14 @@ impl CpuExecutable {
                 |(number, (state, part))| {
                     let PartState { coefficients, certified, shards, .. } = state;
                     let (coefficients, certified) = (&*coefficients, *certified);
-                    let shared = shared[part.program as usize].as_ref().filter(|_| certified);
+                    let how = How::of(shared, prepared, missing, (number, part));
+                    let how = how.filter(|_| certified);
                     shards.par_iter_mut().for_each(|shard| {
                         let Worker { workspace, shared: own, .. } = &mut *own_worker(workers);
-                        if let Some(shared) = shared {
+                        if let Some(how) = how {
                             let workspace = own;
-                            SharedPart { batch, part, shared, coefficients, shard, workspace }
-                                .forward(interned.and_then(|known| known.part(number)));
+                            SharedPart { batch, part, how, coefficients, shard, workspace }
+                                .forward();
                             return;
                         }
                         let task =
@@ -224,6 +224,7 @@ impl CpuExecutable {
     fn backward(&mut self, missing: bool) {
         let CpuExecutable { plan, pool, workers, states, head_shards, data, .. } = self;
         let (rows, shared) = (&self.rows, &self.shared);
+        let prepared = rows.prepared().map(|known| &self.prepared[known]);
         let batch = rows.batch(plan, data, missing);
         let Some((_, parts)) = states.split_last_mut() else { return };
         let head_shards = &*head_shards;
@@ -232,12 +233,13 @@ impl CpuExecutable {
             parts.for_each(|(number, (state, part))| {
                 let PartState { coefficients, certified, shards, .. } = state;
                 let (coefficients, certified) = (&*coefficients, *certified);
-                let shared = shared[part.program as usize].as_ref().filter(|_| certified);
+                let how = How::of(shared, prepared, missing, (number, part));
+                let how = how.filter(|_| certified);
                 shards.par_iter_mut().zip(head_shards).for_each(|(shard, head)| {
                     let Worker { workspace, shared: own, .. } = &mut *own_worker(workers);
-                    if let Some(shared) = shared {
+                    if let Some(how) = how {
                         let workspace = own;
-                        SharedPart { batch, part, shared, coefficients, shard, workspace }
+                        SharedPart { batch, part, how, coefficients, shard, workspace }
                             .backward(number, head);
                         return;
                     }
@@ -428,17 +430,23 @@ impl Executable for CpuExecutable {
         Some(Tally { impossible: impossible(log_p), in_logs })
     }
 
-    fn prepare(&mut self, data: &Dataset) {
-        if self.prepared.iter().any(|known| known.is_of(data)) {
-            return;
+    fn prepare(&mut self, data: &Dataset) -> usize {
+        if let Some(known) = self.prepared.iter().find(|known| known.is_of(data)) {
+            return known.bytes();
         }
         let (plan, shared) = (&self.plan, &self.shared);
-        let Some(prepared) = self.pool.install(|| Prepared::new(data, plan, shared)) else { return };
+        let Some(prepared) = self.pool.install(|| Prepared::new(data, plan, shared)) else { return 0 };
+        let bytes = prepared.bytes();
         for worker in &self.workers {
             let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
             worker.shared.reserve(&prepared);
         }
+        for (state, part) in self.states.iter_mut().zip(self.plan.below_head()) {
+            let found = state.shards.iter_mut().filter_map(|shard| shard.found.as_mut());
+            found.for_each(|found| found.reserve(prepared.found(part)));
+        }
         self.prepared.push(prepared);
+        bytes
     }
 
     fn arithmetic(&self) -> String {

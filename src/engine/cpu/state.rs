@@ -52,7 +52,7 @@ impl PartState {
         &self.shards[0].d_coefficients[range]
     }
 
-    pub(super) fn new(plan: &Plan, part: &Part, shared: Option<&Shared>, keeps: bool) -> Self {
+    pub(super) fn new(plan: &Plan, part: &Part, shared: Option<&Shared>) -> Self {
         let program = plan.program(part);
         let train = plan.purpose == Purpose::Train;
         let is_head = std::ptr::eq(part, plan.head());
@@ -71,7 +71,7 @@ impl PartState {
                 d_coefficients: vec![0.0; if train { program.coefficients as usize } else { 0 }],
                 partial: vec![0.0; if is_head { 0 } else { plan.partial_sums(program) }],
                 found: shared.map(|shared| shared.found(program, rows)),
-                kept: shared.filter(|_| keeps).map(Shared::kept),
+                kept: shared.filter(|_| plan.keeps).map(Shared::kept),
                 tiles,
             }
         };

@@ -6,7 +6,7 @@
 use pulp::Simd;
 
 use super::forward::{Scratch, Unit, Values, form};
-use super::layout::{BLOCK, Form, Placed, stride};
+use crate::plan::layout::{BLOCK, Form, Placed, stride};
 use super::narrow::product_sum_back;
 use super::rows::{Half, add_outer, give_back, give_back_pairs, rows_times};
 

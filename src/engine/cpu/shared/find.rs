@@ -3,8 +3,8 @@
 //! From the widest space down: the outputs' entries are given by the rows, and each entry names, by the
 //! projections, those that its inputs need. Entries that are named again have their place already.
 
-use super::interned::Interned;
-use super::layout::{Kind, Layout};
+use super::interned::{Interned, Map};
+use crate::plan::layout::{Kind, Layout, Sizes};
 use crate::plan::{Column, LANES, Program, Spaces};
 use crate::simd::take;
 
@@ -26,13 +26,20 @@ pub(in crate::engine::cpu) struct Found {
 
 impl Found {
     /// For runs of at most `most` rows.
-    pub(super) fn new(program: &Program, layout: &Layout, most: usize) -> Self {
+    pub(super) fn new(program: &Program, spaces: &Spaces, sizes: &Sizes, most: usize) -> Self {
         Found {
-            counts: vec![0; layout.kinds.len()],
-            through: vec![0; layout.sizes.found],
+            counts: vec![0; spaces.spaces.len()],
+            through: vec![0; sizes.found],
             outputs: vec![0; program.outputs.len() * most],
             rows: 0,
             most,
+        }
+    }
+
+    /// Makes room for so many results of projections.
+    pub(in crate::engine::cpu) fn reserve(&mut self, through: usize) {
+        if self.through.len() < through {
+            self.through.resize(through, 0);
         }
     }
 
@@ -101,14 +108,14 @@ impl Found {
                 let to = spaces.projections[projection].to as usize;
                 let map = interned.map(projection);
                 let out = &mut self.through[layout.found(projection)][..list.len()];
-                if layout.kinds[to] == Kind::Listed {
-                    let places = &mut places[interned.place(to)];
-                    let (list_below, count) = (&mut below[layout.list(to)], &mut self.counts[to]);
-                    for (out, &id) in out.iter_mut().zip(list) {
-                        *out = number(places, list_below, count, map[id as usize]);
-                    }
-                } else {
-                    out.iter_mut().zip(list).for_each(|(out, &id)| *out = map[id as usize]);
+                let listed = (layout.kinds[to] == Kind::Listed).then(|| Listing {
+                    places: &mut places[interned.place(to)],
+                    list: &mut below[layout.list(to)],
+                    count: &mut self.counts[to],
+                });
+                match map {
+                    Map::Short(map) => follow(list, |id| map[id as usize].into(), out, listed),
+                    Map::Long(map) => follow(list, |id| map[id as usize], out, listed),
                 }
             }
             let places = &mut places[interned.place(space)];
@@ -180,6 +187,25 @@ fn number(places: &mut [u32], list: &mut [u32], count: &mut u32, id: u32) -> u32
     *place = if is_new { *count } else { *place };
     *count += u32::from(is_new);
     *place
+}
+
+/// Where entries of a space are put.
+struct Listing<'a> {
+    places: &'a mut [u32],
+    list: &'a mut [u32],
+    count: &'a mut u32,
+}
+
+/// What each listed entry becomes: its number in a table, or its place in a list.
+#[inline(always)]
+fn follow(list: &[u32], map: impl Fn(u32) -> u32, out: &mut [u32], to: Option<Listing<'_>>) {
+    let out = out.iter_mut().zip(list);
+    match to {
+        None => out.for_each(|(out, &id)| *out = map(id)),
+        Some(Listing { places, list, count }) => {
+            out.for_each(|(out, &id)| *out = number(places, list, count, map(id)));
+        }
+    }
 }
 
 /// What finding works in: for each entry of interned data its place in the batch, [`NOWHERE`] between

@@ -3,7 +3,7 @@
 use pulp::Simd;
 
 use super::find::Found;
-use super::layout::{BLOCK, Form, Layout, Placed, Read, Sizes, Value, stride};
+use crate::plan::layout::{BLOCK, Form, Layout, Placed, Read, SLACK, Sizes, Value, stride};
 use super::narrow::product_sum;
 use super::rows::{Factor, form_pairs, form_product, rows_times, taken};
 use crate::simd::{align, take, transpose};
@@ -85,9 +85,6 @@ pub(in crate::engine::cpu) struct ScratchBuffers {
     formed: Vec<f32>,
     gradients: Vec<f32>,
 }
-
-/// Numbers that let a buffer begin on a line of the cache.
-const SLACK: usize = 16;
 
 impl ValueBuffers {
     pub(super) fn new(sizes: &Sizes) -> Self {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
-use super::layout::{Kind, Layout};
+use crate::plan::layout::{Kind, Layout};
 use crate::data::Dataset;
 use crate::ids::{Id, VarId};
 use crate::plan::{Column, Program, Spaces};
@@ -57,16 +57,56 @@ impl DistinctRows {
         Some(DistinctRows { number, first, columns })
     }
 
+    /// So many distinct rows, or all, as they come.
+    pub(super) fn sample(&self, rows: usize) -> Vec<u32> {
+        let step = (self.number.len() / rows.max(1)).max(1);
+        let mut sample: Vec<u32> = self.number.iter().step_by(step).take(rows).copied().collect();
+        sample.sort_unstable();
+        sample.dedup();
+        sample
+    }
+
+    /// Bytes that they take.
+    pub(super) fn bytes(&self) -> usize {
+        4 * (self.number.len() + self.first.len()) + 2 * self.columns.len()
+    }
+
     fn column(&self, var: VarId) -> &[u16] {
         let rows = self.first.len();
         &self.columns[var.index() * rows..(var.index() + 1) * rows]
     }
 }
 
+/// What each entry becomes: sixteen bits each, where they suffice.
+pub(super) enum Map {
+    Short(Vec<u16>),
+    Long(Vec<u32>),
+}
+
+impl Default for Map {
+    fn default() -> Self {
+        Map::Short(Vec::new())
+    }
+}
+
+impl Map {
+    fn of(entries: impl Iterator<Item = u32> + Clone) -> Self {
+        let short: Option<Vec<u16>> = entries.clone().map(|entry| entry.try_into().ok()).collect();
+        short.map_or_else(|| Map::Long(entries.collect()), Map::Short)
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Map::Short(entries) => 2 * entries.len(),
+            Map::Long(entries) => 4 * entries.len(),
+        }
+    }
+}
+
 /// The sub-assignments of one part.
 pub(in crate::engine::cpu) struct Interned {
     /// For each projection from a listed space, what each of its entries becomes.
-    maps: Vec<Vec<u32>>,
+    maps: Vec<Map>,
     /// For each output the entry of each distinct row; none where they are the same.
     of_row: Vec<Option<Vec<u32>>>,
     /// Where each space's entries begin among those of all listed ones.
@@ -75,7 +115,7 @@ pub(in crate::engine::cpu) struct Interned {
 
 impl Interned {
     /// What an entry becomes.
-    pub(super) fn map(&self, projection: usize) -> &[u32] {
+    pub(super) fn map(&self, projection: usize) -> &Map {
         &self.maps[projection]
     }
 
@@ -96,8 +136,43 @@ impl Interned {
 
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
-        let numbers = self.maps.iter().chain(self.of_row.iter().flatten()).map(Vec::len);
-        4 * numbers.sum::<usize>()
+        let rows: usize = self.of_row.iter().flatten().map(|of_row| 4 * of_row.len()).sum();
+        rows + self.maps.iter().map(Map::bytes).sum::<usize>()
+    }
+
+    /// How many sub-assignments of each space some distinct rows have.
+    pub(super) fn count(
+        spaces: &Spaces,
+        columns: &[Column],
+        rows: &DistinctRows,
+        sample: &[u32],
+    ) -> Vec<usize> {
+        let mut numbers: Vec<Numbers> = Vec::with_capacity(spaces.spaces.len());
+        for (space, halves) in spaces.halves.iter().enumerate() {
+            let own = match (halves, &spaces.spaces[space].columns[..]) {
+                ([crate::plan::NOWHERE, _], [column]) => match columns[*column as usize] {
+                    Column::Variable(var) => {
+                        let states = rows.column(var);
+                        let states = sample.iter().map(|&row| u32::from(states[row as usize]));
+                        let states: Vec<u32> = states.collect();
+                        number_pairs(&states, &states)
+                    }
+                    Column::Fixed(_) => Numbers { of_row: vec![0; sample.len()], first: vec![0] },
+                },
+                ([crate::plan::NOWHERE, _], _) => {
+                    Numbers { of_row: vec![0; sample.len()], first: vec![0] }
+                }
+                (&[left, right], _) => {
+                    let of_half = |half: u32| {
+                        let to = spaces.projections[half as usize].to as usize;
+                        &numbers[to].of_row[..]
+                    };
+                    number_pairs(of_half(left), of_half(right))
+                }
+            };
+            numbers.push(own);
+        }
+        numbers.iter().map(|numbers| numbers.first.len()).collect()
     }
 
     pub(super) fn of(
@@ -115,7 +190,7 @@ impl Interned {
         let of_output: Vec<usize> = program.outputs.iter().map(space_of).collect();
         of_output.iter().for_each(|&space| uses[space] += 1);
         let mut numbers: Vec<Option<Numbers>> = (0..spaces.spaces.len()).map(|_| None).collect();
-        let mut maps = vec![Vec::new(); spaces.projections.len()];
+        let mut maps: Vec<Map> = spaces.projections.iter().map(|_| Map::default()).collect();
         let mut counts = vec![0; spaces.spaces.len()];
         for space in 0..spaces.spaces.len() {
             if uses[space] == 0 {
@@ -135,7 +210,7 @@ impl Interned {
                 let to = spaces.projections[projection].to as usize;
                 if let Some(below) = &numbers[to] {
                     let entry = |&row: &u32| below.of_row[row as usize];
-                    maps[projection] = own.first.iter().map(entry).collect();
+                    maps[projection] = Map::of(own.first.iter().map(entry));
                 }
                 uses[to] -= 1;
                 if uses[to] == 0 {
@@ -146,7 +221,8 @@ impl Interned {
         }
         let of_row = of_output.iter().map(|&space| {
             let numbers = numbers[space].as_ref()?;
-            let same = numbers.of_row.iter().zip(0..).all(|(&entry, row)| entry == row);
+            let mut pairs = numbers.of_row.iter().zip(0..);
+            let same = is_listed(space) && pairs.all(|(&entry, row)| entry == row);
             (!same).then(|| numbers.of_row.clone())
         });
         let mut places = vec![0];

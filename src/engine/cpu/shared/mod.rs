@@ -14,7 +14,6 @@ mod backward;
 mod find;
 mod forward;
 mod interned;
-mod layout;
 mod narrow;
 mod rows;
 
@@ -29,66 +28,46 @@ pub(super) use self::find::Found;
 pub(super) use self::forward::ValueBuffers;
 use self::forward::{ScratchBuffers, Unit, forward};
 pub(super) use self::interned::{DistinctRows, Interned};
-pub(super) use self::layout::Layout;
-use self::layout::Sizes;
 use super::passes::Batch;
 use super::rows::NOWHERE;
 use super::state::{HeadShard, Shard};
+use crate::plan::layout::{Layout, Sizes};
 use crate::data::Dataset;
 use crate::plan::{LANES, Part, Plan, Program, Purpose, Spaces};
 
 /// What is shared of a program.
 pub(super) struct Shared {
     spaces: Spaces,
-    /// For data without missing values, and with.
-    layouts: [Layout; 2],
+    /// For data without missing values, and with; none where to share does not pay.
+    layouts: [Option<Layout>; 2],
+    /// What either takes.
+    sizes: Sizes,
 }
 
 impl Shared {
-    /// For each program of a plan, if its values are shared.
+    /// For each program of a plan, if its values may be shared.
     pub(super) fn all(plan: &Plan) -> Vec<Option<Shared>> {
-        let rows = plan.tiles().div_ceil(plan.shards as usize) * LANES;
+        let train = plan.purpose == Purpose::Train;
+        let rows = plan.shard_rows();
         let of = |(program, spaces): (&Program, &Option<Spaces>)| {
             let spaces = spaces.clone()?;
-            let layouts = [false, true].map(|missing| Layout::new(program, &spaces, rows, missing));
-            Some(Shared { spaces, layouts })
+            let layouts = [false, true].map(|missing| Layout::new(program, &spaces, rows, missing, None));
+            let sizes = layouts[0].sizes.max(layouts[1].sizes);
+            let layouts = layouts.map(|layout| layout.pays(rows, train).then_some(layout));
+            Some(Shared { spaces, layouts, sizes })
         };
         plan.programs.iter().zip(&plan.sharing).map(of).collect()
     }
 
-    fn layout(&self, missing: bool) -> &Layout {
-        &self.layouts[usize::from(missing)]
-    }
-
     /// What a shard of `rows` rows finds of a batch.
     pub(super) fn found(&self, program: &Program, rows: usize) -> Found {
-        let layout = &self.layouts[1];
-        Found::new(program, layout, rows)
-    }
-
-    fn sizes(&self) -> Sizes {
-        self.layouts[0].sizes.max(self.layouts[1].sizes)
+        Found::new(program, &self.spaces, &self.sizes, rows)
     }
 
     /// Where a shard keeps the values of a batch for the way back.
     pub(super) fn kept(&self) -> ValueBuffers {
-        ValueBuffers::new(&self.sizes())
+        ValueBuffers::new(&self.sizes)
     }
-}
-
-/// Bytes of values that are kept rather than made again.
-const KEPT: usize = 64 << 20;
-
-/// Whether the values of all parts are kept from the way forward to that back. To read one again takes
-/// less time than to make it again, even where it has left the caches of a core, so they are unless
-/// they would take much memory.
-pub(super) fn keeps(plan: &Plan, shared: &[Option<Shared>]) -> bool {
-    let bytes = |part: &Part| {
-        let shared = shared[part.program as usize].as_ref();
-        shared.map_or(0, |shared| 4 * (shared.sizes().rows + shared.sizes().entries))
-    };
-    let bytes: usize = plan.below_head().iter().map(bytes).sum();
-    plan.purpose == Purpose::Train && plan.shards as usize * bytes <= KEPT
 }
 
 /// The memory of one worker.
@@ -102,17 +81,20 @@ pub(super) struct Workspace {
 
 impl Workspace {
     pub(super) fn new(plan: &Plan, shared: &[Option<Shared>]) -> Self {
-        let sizes = shared.iter().flatten().map(Shared::sizes).fold(Sizes::default(), Sizes::max);
+        let sizes = shared.iter().flatten().map(|shared| shared.sizes);
+        let sizes = sizes.fold(Sizes::default(), Sizes::max);
         let mut lists = ListBuffers::default();
         lists.reserve(0, sizes.lists);
         let scratch = ScratchBuffers::new(&sizes, plan.purpose == Purpose::Train);
-        Workspace { sizes, values: ValueBuffers::new(&sizes), scratch, lists }
+        let values = if plan.keeps { ValueBuffers::default() } else { ValueBuffers::new(&sizes) };
+        Workspace { sizes, values, scratch, lists }
     }
 
     /// Makes room for the entries of interned data.
     pub(super) fn reserve(&mut self, prepared: &Prepared) {
         let places = prepared.parts.iter().flatten().map(Interned::entries).max();
-        self.lists.reserve(places.unwrap_or(0), self.sizes.lists);
+        let lists = prepared.layouts.iter().flatten().map(|layout| layout.sizes.lists).max();
+        self.lists.reserve(places.unwrap_or(0), lists.unwrap_or(0));
     }
 }
 
@@ -122,8 +104,13 @@ pub(super) struct Prepared {
     pub(super) rows: DistinctRows,
     /// For each distinct row its place in the batch, [`NOWHERE`] between batches.
     pub(super) places: Vec<u32>,
+    /// How each program runs on these data; none where to share does not pay.
+    layouts: Vec<Option<Layout>>,
     parts: Vec<Option<Interned>>,
 }
+
+/// Parts of a program that are asked how many sub-assignments they see.
+const ASKED: usize = 4;
 
 impl Prepared {
     /// `None` where the data are not all of categories, or nothing is shared.
@@ -132,24 +119,73 @@ impl Prepared {
             return None;
         }
         let rows = DistinctRows::of(data)?;
-        let missing = data.has_missing();
+        let sample = rows.sample(plan.shard_rows());
+        let layout = |(number, shared): (usize, &Option<Shared>)| {
+            let spaces = &shared.as_ref()?.spaces;
+            let own = plan.below_head().iter().filter(|part| part.program as usize == number);
+            let seen = own.take(ASKED).map(|part| Interned::count(spaces, &part.columns, &rows, &sample));
+            let mean = mean(spaces.spaces.len(), seen);
+            let (program, most) = (&plan.programs[number], plan.shard_rows());
+            let layout = Layout::new(program, spaces, most, data.has_missing(), Some(&mean));
+            layout.pays(sample.len(), plan.purpose == Purpose::Train).then_some(layout)
+        };
+        let layouts: Vec<Option<Layout>> = shared.iter().enumerate().map(layout).collect();
         let intern = |part: &Part| {
-            let shared = shared[part.program as usize].as_ref()?;
-            let program = (plan.program(part), &shared.spaces, shared.layout(missing));
+            let number = part.program as usize;
+            let (layout, shared) = (layouts[number].as_ref()?, shared[number].as_ref()?);
+            let program = (plan.program(part), &shared.spaces, layout);
             Some(Interned::of(program, &part.columns, &rows))
         };
         let parts = plan.below_head().par_iter().map(intern).collect();
         let places = vec![NOWHERE; rows.first.len()];
-        Some(Prepared { data: data.identity().clone(), rows, places, parts })
+        Some(Prepared { data: data.identity().clone(), rows, places, layouts, parts })
+    }
+
+    /// Numbers that a batch finds of a part, at the most.
+    pub(super) fn found(&self, part: &Part) -> usize {
+        self.layouts[part.program as usize].as_ref().map_or(0, |layout| layout.sizes.found)
     }
 
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
-        self.parts.iter().flatten().map(Interned::bytes).sum()
+        let parts: usize = self.parts.iter().flatten().map(Interned::bytes).sum();
+        parts + self.rows.bytes() + 4 * self.places.len()
     }
+}
 
-    pub(super) fn part(&self, number: usize) -> Option<&Interned> {
-        self.parts[number].as_ref()
+/// The mean of some counts, for each of `len` places.
+fn mean(len: usize, counts: impl Iterator<Item = Vec<usize>>) -> Vec<f64> {
+    let (mut sums, mut parts) = (vec![0.0; len], 0);
+    for counts in counts {
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count as f64);
+        parts += 1;
+    }
+    sums.into_iter().map(|sum| sum / f64::from(parts.max(1))).collect()
+}
+
+/// How a part is shared for a batch.
+#[derive(Clone, Copy)]
+pub(super) struct How<'a> {
+    spaces: &'a Spaces,
+    layout: &'a Layout,
+    interned: Option<&'a Interned>,
+}
+
+impl<'a> How<'a> {
+    /// How a part runs on the rows of prepared data, or of others; `None` where it is not to be shared.
+    pub(super) fn of(
+        shared: &'a [Option<Shared>],
+        prepared: Option<&'a Prepared>,
+        missing: bool,
+        (number, part): (usize, &Part),
+    ) -> Option<Self> {
+        let program = part.program as usize;
+        let Shared { spaces, layouts, .. } = shared[program].as_ref()?;
+        let (layout, interned) = match prepared {
+            Some(known) => (known.layouts[program].as_ref()?, known.parts[number].as_ref()),
+            None => (layouts[usize::from(missing)].as_ref()?, None),
+        };
+        Some(How { spaces, layout, interned })
     }
 }
 
@@ -167,7 +203,7 @@ fn dispatch<Task: WithSimd>(narrow: bool, task: Task) -> Task::Output {
 pub(super) struct SharedPart<'a> {
     pub(super) batch: Batch<'a>,
     pub(super) part: &'a Part,
-    pub(super) shared: &'a Shared,
+    pub(super) how: How<'a>,
     pub(super) coefficients: &'a [f32],
     pub(super) shard: &'a mut Shard,
     pub(super) workspace: &'a mut Workspace,
@@ -181,11 +217,10 @@ impl SharedPart<'_> {
     }
 
     /// Finds entries, evaluates them, and hands the outputs to the head, row by row.
-    pub(super) fn forward(mut self, interned: Option<&Interned>) {
+    pub(super) fn forward(mut self) {
         let rows = self.rows();
-        let program = self.batch.plan.program(self.part);
-        let layout = self.shared.layout(self.batch.missing);
-        let of_program = (program, &self.shared.spaces, layout);
+        let How { spaces, layout, interned } = self.how;
+        let of_program = (self.batch.plan.program(self.part), spaces, layout);
         if let Some(found) = &mut self.shard.found {
             match (interned, self.batch.distinct) {
                 (Some(interned), Some(numbers)) => {
@@ -204,10 +239,9 @@ impl SharedPart<'_> {
         dispatch(layout.narrow, Forward(&mut self));
     }
 
-    /// Evaluates the entries again and goes back.
+    /// Goes back, where values were not kept after evaluating the entries again.
     pub(super) fn backward(mut self, number: usize, head: &HeadShard) {
-        let narrow = self.shared.layout(self.batch.missing).narrow;
-        dispatch(narrow, Backward { part: &mut self, number, head });
+        dispatch(self.how.layout.narrow, Backward { part: &mut self, number, head });
     }
 }
 
@@ -216,11 +250,11 @@ struct Forward<'s, 'a>(&'s mut SharedPart<'a>);
 impl WithSimd for Forward<'_, '_> {
     type Output = ();
     fn with_simd<S: Simd>(self, simd: S) {
-        let SharedPart { batch, part, shared, coefficients, shard, workspace } = self.0;
+        let SharedPart { batch, part, how, coefficients, shard, workspace } = self.0;
         let Shard { found, kept, outputs, exponents, bounds, .. } = &mut **shard;
         let Some(found) = &*found else { return };
         let program = batch.plan.program(part);
-        let layout = shared.layout(batch.missing);
+        let layout = how.layout;
         let unit = Unit { layout, coefficients, found };
         let mut values = kept.as_mut().unwrap_or(&mut workspace.values).values();
         let mut scratch = workspace.scratch.scratch(&workspace.sizes);
@@ -256,12 +290,12 @@ struct Backward<'s, 'a> {
 impl WithSimd for Backward<'_, '_> {
     type Output = ();
     fn with_simd<S: Simd>(self, simd: S) {
-        let SharedPart { batch, part, shared, coefficients, shard, workspace } = self.part;
+        let SharedPart { batch, part, how, coefficients, shard, workspace } = self.part;
         let Shard { found, kept, d_coefficients, .. } = &mut **shard;
         d_coefficients.fill(0.0);
         let Some(found) = &*found else { return };
         let program = batch.plan.program(part);
-        let layout = shared.layout(batch.missing);
+        let layout = how.layout;
         let unit = Unit { layout, coefficients, found };
         let again = kept.is_none();
         let mut values = kept.as_mut().unwrap_or(&mut workspace.values).values();

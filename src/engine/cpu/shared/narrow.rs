@@ -3,7 +3,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::layout::NARROW;
+use crate::plan::layout::NARROW;
 use super::rows::{Factor, scale_of};
 use crate::engine::cpu::kernels::kernel;
 
@@ -13,11 +13,6 @@ const GROUP: usize = 16;
 
 /// Vectors of a row: one of AVX2, two of NEON.
 type Row<S, const V: usize> = [<S as Simd>::f32s; V];
-
-/// Whether the kernels here take sums of this shape: square, or of one unit.
-pub(super) fn fits(width: usize, units: usize) -> bool {
-    width <= NARROW && (units == width || units == 1)
-}
 
 /// Calls `$run` with the constants that the number of vectors and the shape are.
 macro_rules! by_shape {

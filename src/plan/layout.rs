@@ -2,20 +2,29 @@
 
 use std::ops::Range;
 
-use crate::plan::{Op, Program, Spaces, Step};
+use super::spaces::spaces;
+use super::{LANES, NOWHERE, Op, Plan, Program, Projection, Purpose, Spaces, Step};
 
 /// Sub-assignments of the largest table.
-const LARGEST_TABLE: u64 = 32;
+const LARGEST_TABLE: u64 = 256;
+/// A table is evaluated whole if it has at most so many sub-assignments for each that a batch has: to
+/// find the ones that are there takes about as long as to evaluate as many.
+const SPARSE: f64 = 1.5;
 /// Units up to which a row of them is [`NARROW`] numbers: a vector of AVX2.
-pub(super) const NARROW: usize = 8;
+pub(crate) const NARROW: usize = 8;
 /// Rows of wider values are padded to so many numbers: a vector of AVX-512.
 const WIDE: usize = 16;
 /// Entries whose products are formed at once.
-pub(super) const BLOCK: usize = 32;
+pub(crate) const BLOCK: usize = 32;
+
+/// Whether sums of this shape have a kernel of their own on narrow rows: square, or of one unit.
+fn fits(width: usize, units: usize) -> bool {
+    width <= NARROW && (units == width || units == 1)
+}
 
 /// How the entries of a space are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// All sub-assignments, an entry each, in the order of their numbers in mixed radix.
     Table(u32),
     /// Those that the batch has.
@@ -26,28 +35,30 @@ pub(super) enum Kind {
 ///
 /// A value is a matrix [entries][stride], row-major, an entry's units side by side and zeros after
 /// them, so that what an entry reads of another is a run of memory, whichever entry it is.
-pub(in crate::engine::cpu) struct Layout {
+pub(crate) struct Layout {
     /// Whether a row has [`NARROW`] numbers.
-    pub(super) narrow: bool,
-    pub(super) kinds: Vec<Kind>,
+    pub(crate) narrow: bool,
+    pub(crate) kinds: Vec<Kind>,
     /// The steps, in order.
-    pub(super) steps: Vec<Placed>,
+    pub(crate) steps: Vec<Placed>,
     /// For each projection between tables, what each entry becomes.
     maps: Vec<Vec<u32>>,
     /// For each table, what a state of each of its columns adds to the entry's number.
     radix: Vec<Vec<u32>>,
     /// Where each projection's results begin that are found batch by batch.
-    pub(super) found: Vec<usize>,
+    pub(crate) found: Vec<usize>,
     /// Where each space's list begins.
-    pub(super) lists: Vec<usize>,
-    pub(super) sizes: Sizes,
+    pub(crate) lists: Vec<usize>,
+    pub(crate) sizes: Sizes,
     /// 0, 1, 2, …
     ramp: Vec<u32>,
+    /// Sub-assignments of each space that a batch is expected to have.
+    expected: Vec<f64>,
 }
 
 /// How a step is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// The columns of a table [units, states].
     Lookup { table: usize, states: usize },
     /// Ones.
@@ -62,33 +73,33 @@ pub(super) enum Form {
 
 /// A step, with all places.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Placed {
-    pub(super) form: Form,
-    pub(super) output: Value,
+pub(crate) struct Placed {
+    pub(crate) form: Form,
+    pub(crate) output: Value,
     /// Its inputs, as many as the form has.
-    pub(super) inputs: [Read; 2],
+    pub(crate) inputs: [Read; 2],
     /// Units of what it forms of its inputs.
-    pub(super) width: usize,
+    pub(crate) width: usize,
 }
 
 /// Where a value lies.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Value {
-    pub(super) space: usize,
+pub(crate) struct Value {
+    pub(crate) space: usize,
     /// Its first number.
-    pub(super) rows: usize,
+    pub(crate) rows: usize,
     /// Numbers of a row.
-    pub(super) stride: usize,
-    pub(super) units: usize,
+    pub(crate) stride: usize,
+    pub(crate) units: usize,
     /// Its first scale, and exponent, of one an entry.
-    pub(super) entries: usize,
-    pub(super) learns: bool,
+    pub(crate) entries: usize,
+    pub(crate) learns: bool,
 }
 
 /// An input of a step.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Read {
-    pub(super) value: Value,
+pub(crate) struct Read {
+    pub(crate) value: Value,
     through: Through,
 }
 
@@ -105,23 +116,23 @@ enum Through {
 
 /// Numbers that a program takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::engine::cpu) struct Sizes {
+pub(crate) struct Sizes {
     /// Of rows of all values, and of gradients as many.
-    pub(super) rows: usize,
+    pub(crate) rows: usize,
     /// Of scales and exponents.
-    pub(super) entries: usize,
+    pub(crate) entries: usize,
     /// Of results of projections.
-    pub(super) found: usize,
+    pub(crate) found: usize,
     /// Of lists.
-    pub(super) lists: usize,
+    pub(crate) lists: usize,
     /// Of what a block of entries forms, and of the widest matrix of weights.
-    pub(super) formed: usize,
-    pub(super) weights: usize,
+    pub(crate) formed: usize,
+    pub(crate) weights: usize,
 }
 
 impl Sizes {
     /// The larger of each.
-    pub(super) fn max(self, other: Sizes) -> Sizes {
+    pub(crate) fn max(self, other: Sizes) -> Sizes {
         Sizes {
             rows: self.rows.max(other.rows),
             entries: self.entries.max(other.entries),
@@ -134,36 +145,60 @@ impl Sizes {
 }
 
 /// Numbers of a row of so many units.
-pub(super) fn stride(narrow: bool, units: usize) -> usize {
+pub(crate) fn stride(narrow: bool, units: usize) -> usize {
     units.next_multiple_of(if narrow { NARROW } else { WIDE })
 }
 
 impl Layout {
-    /// For batches of at most `rows` rows, of which some lack values if `missing` says so.
-    pub(super) fn new(program: &Program, spaces: &Spaces, rows: usize, missing: bool) -> Self {
+    /// For batches of at most `rows` rows, of which some lack values if `missing` says so. `seen` are the
+    /// distinct sub-assignments of each space that such a batch has, if that is known.
+    pub(crate) fn new(
+        program: &Program,
+        spaces: &Spaces,
+        rows: usize,
+        missing: bool,
+        seen: Option<&[f64]>,
+    ) -> Self {
         let widest = program.widest().max(program.scratch_rows as usize);
         let narrow = widest <= NARROW;
-        let limit = LARGEST_TABLE.min(rows as u64);
-        let kind = |space: usize| match spaces.domain(space, missing) {
-            // A column's states lie in a table already.
-            Some(domain) if domain <= limit || spaces.spaces[space].width <= 1 => {
-                Kind::Table(domain as u32)
+        let kind = |space: usize| {
+            let seen = seen.map_or(f64::INFINITY, |seen| seen[space]);
+            match spaces.domain(space, missing) {
+                // A column's states lie in a table already.
+                Some(domain) if spaces.spaces[space].width <= 1 => Kind::Table(domain as u32),
+                Some(domain)
+                    if domain <= LARGEST_TABLE.min(rows as u64)
+                        && domain as f64 <= SPARSE * seen =>
+                {
+                    Kind::Table(domain as u32)
+                }
+                _ => Kind::Listed,
             }
-            _ => Kind::Listed,
         };
-        let kinds: Vec<Kind> = (0..spaces.spaces.len()).map(kind).collect();
-        let most = |kind: &Kind| match *kind {
+        let mut kinds: Vec<Kind> = (0..spaces.spaces.len()).map(kind).collect();
+        // What is projected from a table is one.
+        for pair in spaces.projections.iter().rev() {
+            if let (Kind::Table(_), Some(domain)) =
+                (kinds[pair.from as usize], spaces.domain(pair.to as usize, missing))
+            {
+                kinds[pair.to as usize] = Kind::Table(domain as u32);
+            }
+        }
+        let most = |(space, kind): (usize, &Kind)| match *kind {
             Kind::Table(entries) => entries as usize,
-            Kind::Listed => rows,
+            Kind::Listed => {
+                let domain = spaces.domain(space, missing).unwrap_or(u64::MAX);
+                domain.min(rows as u64) as usize
+            }
         };
-        let most: Vec<usize> = kinds.iter().map(most).collect();
+        let most: Vec<usize> = kinds.iter().enumerate().map(most).collect();
         let radix: Vec<Vec<u32>> = (0..kinds.len())
             .map(|space| match kinds[space] {
                 Kind::Table(_) => radix(spaces, space, missing),
                 Kind::Listed => Vec::new(),
             })
             .collect();
-        let map = |projection: &crate::plan::Projection| {
+        let map = |projection: &Projection| {
             let (from, to) = (projection.from as usize, projection.to as usize);
             match kinds[from] {
                 Kind::Table(entries) => {
@@ -192,7 +227,12 @@ impl Layout {
                 Value { space, rows, stride, units, entries, learns: value.learns }
             })
             .collect();
-        let count = |space: usize| if kinds[space] == Kind::Listed { most[space] } else { 0 };
+        // Rows that are not known to agree are entries of their own.
+        let count = |space: usize| match (kinds[space], seen) {
+            (Kind::Table(_), _) => 0,
+            (Kind::Listed, Some(_)) => most[space],
+            (Kind::Listed, None) => rows,
+        };
         let projections = spaces.projections.iter();
         let found: Vec<usize> =
             projections.map(|pair| take(&mut sizes.found, count(pair.from as usize))).collect();
@@ -202,7 +242,7 @@ impl Layout {
         let read = |input: usize| {
             let value = values[program.inputs[input].value as usize];
             let projection = spaces.through[input] as usize;
-            let through = if spaces.through[input] == crate::plan::NOWHERE {
+            let through = if spaces.through[input] == NOWHERE {
                 Through::Same
             } else if kinds[spaces.projections[projection].from as usize] == Kind::Listed {
                 Through::Found(found[projection])
@@ -213,24 +253,42 @@ impl Layout {
         };
         let step = |step: &Step| placed(step, values[step.output as usize], narrow, read);
         let steps = program.steps.iter().map(step).collect();
-        let longest = most.iter().copied().max().unwrap_or(0);
+        let longest = most.iter().copied().max().unwrap_or(0).max(rows);
         let ramp = (0..longest as u32).collect();
-        Layout {
-            narrow,
-            steps,
-            maps,
-            radix,
-            found,
-            lists,
-            sizes,
-            ramp,
-            kinds,
+        let expected = |(space, kind): (usize, &Kind)| match *kind {
+            Kind::Table(entries) => f64::from(entries),
+            Kind::Listed => seen.map_or(rows as f64, |seen| seen[space]),
+        };
+        let expected = kinds.iter().enumerate().map(expected).collect();
+        Layout { narrow, steps, maps, radix, found, lists, sizes, ramp, expected, kinds }
+    }
+
+    /// Whether to evaluate entries is expected to take less time than to evaluate `rows` rows.
+    ///
+    /// The times are cycles of a core with AVX-512, fitted to RAT-SPNs of 5, 16 and 40 units; what counts
+    /// is how they compare.
+    pub(crate) fn pays(&self, rows: usize, train: bool) -> bool {
+        let (mut shared, mut dense) = (0.0, 0.0);
+        for step in &self.steps {
+            let work = match step.form {
+                Form::Sum { .. } | Form::ProductSum { .. } => step.width * step.output.units,
+                _ => step.output.units,
+            } as f64;
+            let (entry, row) = match train {
+                true => (55.0 + 0.51 * work, 10.0 + 0.43 * work),
+                false => (28.0 + 0.133 * work, 2.0 + 0.104 * work),
+            };
+            // Rows look tables up where they need them.
+            let is_lookup = matches!(step.form, Form::Lookup { .. } | Form::One);
+            shared += self.expected[step.output.space] * if is_lookup { work } else { entry };
+            dense += rows as f64 * if is_lookup { 0.1 * work } else { row };
         }
+        shared < dense
     }
 
     /// For each of the first `entries` entries of a step's output, which entry of an input it reads.
     #[inline]
-    pub(super) fn index<'a>(&'a self, read: &Read, found: &'a [u32], entries: usize) -> &'a [u32] {
+    pub(crate) fn index<'a>(&'a self, read: &Read, found: &'a [u32], entries: usize) -> &'a [u32] {
         match read.through {
             Through::Same => &self.ramp[..entries],
             Through::Map(projection) => &self.maps[projection][..entries],
@@ -239,25 +297,25 @@ impl Layout {
     }
 
     /// Where a step's output lies, of a program whose steps make a value each, in order.
-    pub(super) fn value(&self, id: u32) -> &Value {
+    pub(crate) fn value(&self, id: u32) -> &Value {
         &self.steps[id as usize].output
     }
 
     /// Where the results of a projection from a listed space lie.
-    pub(super) fn found(&self, projection: usize) -> Range<usize> {
+    pub(crate) fn found(&self, projection: usize) -> Range<usize> {
         let end = self.found.get(projection + 1).copied().unwrap_or(self.sizes.found);
         self.found[projection]..end
     }
 
     /// Where the list of a space lies; an empty range for a table.
-    pub(super) fn list(&self, space: usize) -> Range<usize> {
+    pub(crate) fn list(&self, space: usize) -> Range<usize> {
         let end = self.lists.get(space + 1).copied().unwrap_or(self.sizes.lists);
         self.lists[space]..end
     }
 
     /// Adds up the number of a table's entry from the states of its columns: calls `state` with each
     /// column and what it counts for.
-    pub(super) fn radix<'a>(
+    pub(crate) fn radix<'a>(
         &'a self,
         spaces: &'a Spaces,
         table: usize,
@@ -283,7 +341,7 @@ fn placed(step: &Step, output: Value, narrow: bool, read: impl Fn(usize) -> Read
         Op::One => Form::One,
         Op::Sum { weights } => Form::Sum { weights: weights as usize },
         Op::ProductSum { weights } => {
-            let narrow = narrow && super::narrow::fits(width, output.units);
+            let narrow = narrow && fits(width, output.units);
             Form::ProductSum { weights: weights as usize, narrow }
         }
         op => Form::Product { pairs: op == Op::Kronecker },
@@ -321,7 +379,7 @@ fn project(entries: u32, from: (&[u32], &[u32]), to: (&[u32], &[u32])) -> Vec<u3
 
 /// Numbers of the widest matrix of weights, each row padded, either way up.
 fn weights(program: &Program, narrow: bool) -> usize {
-    let of_step = |step: &crate::plan::Step| {
+    let of_step = |step: &Step| {
         let units = program.values[step.output as usize].units as usize;
         let inputs = program.inputs(step);
         match step.op {
@@ -333,4 +391,86 @@ fn weights(program: &Program, narrow: bool) -> usize {
         }
     };
     program.steps.iter().map(of_step).max().unwrap_or(0)
+}
+
+/// Bytes of values that a worker may need to share those of a program; beyond it is not shared.
+const MOST_BYTES: usize = 64 << 20;
+/// Bytes of values that are kept for the way back rather than made again.
+const KEPT_BYTES: usize = 64 << 20;
+
+/// The spaces of a program, if its values can be shared in batches of so many rows, and a worker can
+/// hold them.
+pub(super) fn shared(program: &Program, rows: usize) -> Option<Spaces> {
+    // Two entries of a vector each, at the least.
+    if program.values.len() * 2 * NARROW * WORD > MOST_BYTES {
+        return None;
+    }
+    let spaces = spaces(program)?;
+    let layout = Layout::new(program, &spaces, rows, true, None);
+    (WORD * layout.sizes.rows <= MOST_BYTES).then_some(spaces)
+}
+
+impl Sizes {
+    /// Bytes of values: what a shard keeps, or a worker makes again.
+    pub(crate) fn values(&self) -> usize {
+        WORD * (self.rows + self.entries + SLACK)
+    }
+
+    /// Bytes of one worker besides values.
+    pub(crate) fn worker(&self, train: bool) -> usize {
+        let gradients = if train { self.rows + SLACK } else { 0 };
+        WORD * (self.entries + 2 * self.formed + self.weights + SLACK + self.lists + gradients)
+    }
+}
+
+/// Bytes of a number.
+const WORD: usize = 4;
+/// Numbers that let a buffer begin on a line of the cache.
+pub(crate) const SLACK: usize = 16;
+
+impl Plan {
+    /// What the values of a program take, if they are shared.
+    pub(crate) fn sizes(&self, program: usize) -> Option<Sizes> {
+        let spaces = self.sharing[program].as_ref()?;
+        let layout = |missing| {
+            Layout::new(&self.programs[program], spaces, self.shard_rows(), missing, None).sizes
+        };
+        Some(layout(false).max(layout(true)))
+    }
+
+    /// Whether the shared values of all parts are to be kept from the way forward to that back. To read
+    /// one again takes less time than to make it again, even where it has left the caches of a core, so
+    /// they are unless they would take much memory.
+    pub(super) fn may_keep(&self) -> bool {
+        let values = |sizes: &Sizes| sizes.values();
+        self.purpose == Purpose::Train && self.of_shards(values) <= KEPT_BYTES
+    }
+
+    /// What all shards of all parts take together, if one whose program has such sizes takes so much.
+    fn of_shards(&self, of_sizes: impl Fn(&Sizes) -> usize) -> usize {
+        let of_program = |program| self.sizes(program).map_or(0, |sizes| of_sizes(&sizes));
+        let of_program: Vec<usize> = (0..self.programs.len()).map(of_program).collect();
+        let parts = self.below_head().iter().map(|part| of_program[part.program as usize]);
+        self.shards as usize * parts.sum::<usize>()
+    }
+
+    /// Bytes of sharing: of one worker, and of all shards of all parts.
+    pub(super) fn sharing_bytes(&self) -> (usize, usize) {
+        let train = self.purpose == Purpose::Train;
+        let sizes = (0..self.programs.len()).filter_map(|program| self.sizes(program));
+        let most = sizes.fold(Sizes::default(), Sizes::max);
+        if most == Sizes::default() {
+            return (0, 0);
+        }
+        let found = self.of_shards(|sizes| WORD * sizes.found);
+        if self.keeps {
+            return (most.worker(train), found + self.of_shards(Sizes::values));
+        }
+        (most.worker(train) + most.values(), found)
+    }
+
+    /// Rows of the largest shard of a batch.
+    pub(crate) fn shard_rows(&self) -> usize {
+        self.tiles().div_ceil(self.shards as usize) * LANES
+    }
 }
