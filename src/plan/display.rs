@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Op, Plan, Program, Step};
+use super::{Op, Plan, Program, Shares, Step};
 
 /// Steps printed of a program at most.
 const MOST: usize = 200;
@@ -46,9 +46,20 @@ impl fmt::Display for Plan {
                 (true, parts) => writeln!(f, "program {number}, the head and {parts} parts")?,
                 (false, parts) => writeln!(f, "program {number}, of {parts} parts")?,
             }
+            if let Some(shares) = self.shares(number) {
+                writeln!(f, "{shares}")?;
+            }
             write!(f, "{program}")?;
         }
         write_blocks(f, self)
+    }
+}
+
+impl fmt::Display for Shares {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shares { tables, listed, entries, rows, pays } = self;
+        let verdict = if *pays { "shared" } else { "not shared: it would not pay" };
+        write!(f, "  {verdict}, tables={tables} listed={listed} evaluations={entries} of {rows}")
     }
 }
 

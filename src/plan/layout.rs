@@ -286,6 +286,21 @@ impl Layout {
         shared < dense
     }
 
+    /// Bytes that it takes.
+    fn bytes(&self) -> usize {
+        let numbers = |lists: &[Vec<u32>]| {
+            let of_list = |list: &Vec<u32>| size_of::<Vec<u32>>() + WORD * list.len();
+            lists.iter().map(of_list).sum::<usize>()
+        };
+        let of_space = size_of::<Kind>() + size_of::<usize>() + size_of::<f64>();
+        self.steps.len() * size_of::<Placed>()
+            + numbers(&self.maps)
+            + numbers(&self.radix)
+            + self.kinds.len() * of_space
+            + self.found.len() * size_of::<usize>()
+            + self.ramp.len() * WORD
+    }
+
     /// For each of the first `entries` entries of a step's output, which entry of an input it reads.
     #[inline]
     pub(crate) fn index<'a>(&'a self, read: &Read, found: &'a [u32], entries: usize) -> &'a [u32] {
@@ -428,7 +443,38 @@ const WORD: usize = 4;
 /// Numbers that let a buffer begin on a line of the cache.
 pub(crate) const SLACK: usize = 16;
 
+/// What sharing does for a program, on complete data that it knows nothing of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// Scopes whose sub-assignments are all evaluated.
+    pub tables: usize,
+    /// Scopes of which each row of a batch is evaluated, or, of prepared data, each distinct
+    /// sub-assignment.
+    pub listed: usize,
+    /// Evaluations of values that a batch takes, in all.
+    pub entries: u64,
+    /// Those that it would take row by row.
+    pub rows: u64,
+    /// Whether it is expected to take less time.
+    pub pays: bool,
+}
+
 impl Plan {
+    /// What sharing does for a program; `None` where none is possible, or wanted.
+    pub fn shares(&self, program: usize) -> Option<Shares> {
+        let (spaces, rows) = (self.sharing[program].as_ref()?, self.shard_rows());
+        let layout = Layout::new(&self.programs[program], spaces, rows, false, None);
+        let tables = layout.kinds.iter().filter(|kind| matches!(kind, Kind::Table(_))).count();
+        let entries = layout.steps.iter().map(|step| layout.expected[step.output.space]);
+        Some(Shares {
+            tables,
+            listed: layout.kinds.len() - tables,
+            entries: entries.sum::<f64>() as u64,
+            rows: (layout.steps.len() * rows) as u64,
+            pays: layout.pays(rows, self.purpose == Purpose::Train),
+        })
+    }
+
     /// What the values of a program take, if they are shared.
     pub(crate) fn sizes(&self, program: usize) -> Option<Sizes> {
         let spaces = self.sharing[program].as_ref()?;
@@ -462,11 +508,26 @@ impl Plan {
         if most == Sizes::default() {
             return (0, 0);
         }
-        let found = self.of_shards(|sizes| WORD * sizes.found);
+        let once = self.layout_bytes() + self.of_shards(|sizes| WORD * sizes.found);
         if self.keeps {
-            return (most.worker(train), found + self.of_shards(Sizes::values));
+            return (most.worker(train), once + self.of_shards(Sizes::values));
         }
-        (most.worker(train) + most.values(), found)
+        (most.worker(train) + most.values(), once)
+    }
+
+    /// Bytes of the spaces and layouts of all programs, and of what parts find for each row and space.
+    fn layout_bytes(&self) -> usize {
+        let rows = self.shard_rows();
+        let of_program = |(number, spaces): (usize, &Option<Spaces>)| {
+            let Some(spaces) = spaces else { return 0 };
+            let program = &self.programs[number];
+            let parts = self.below_head().iter().filter(|part| part.program as usize == number);
+            let found = WORD * (program.outputs.len() * rows + spaces.spaces.len());
+            let layout = |missing| Layout::new(program, spaces, rows, missing, None).bytes();
+            let layouts = spaces.bytes() + layout(false) + layout(true);
+            layouts + parts.count() * self.shards as usize * found
+        };
+        self.sharing.iter().enumerate().map(of_program).sum()
     }
 
     /// Rows of the largest shard of a batch.

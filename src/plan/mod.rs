@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 pub use self::build::{Options, plan};
 pub use self::check::{PlanFault, check};
 pub use self::cost::{INDICATORS, Memory, SCRATCH_EXTRA};
+pub use self::layout::Shares;
 pub use self::spaces::{Projection, Space, Spaces};
 use crate::ids::{DistId, VarId, WeightsId};
 use crate::sector::Maker;

@@ -203,6 +203,15 @@ impl Spaces {
             .then(|| columns.iter().map(states).fold(1, u64::saturating_mul))
     }
 
+    /// Bytes that they take.
+    pub(super) fn bytes(&self) -> usize {
+        let columns: usize = self.spaces.iter().map(|space| space.columns.len()).sum();
+        self.spaces.len() * (size_of::<Space>() + size_of::<[u32; 2]>())
+            + self.projections.len() * size_of::<Projection>()
+            + size_of::<u32>()
+                * (columns + self.of_value.len() + self.through.len() + self.states.len())
+    }
+
     /// The projections from a space, as a range of [`Spaces::projections`].
     pub fn from_space(&self, space: usize) -> std::ops::Range<usize> {
         let first = |space: usize| {

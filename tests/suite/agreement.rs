@@ -54,16 +54,22 @@ pub fn by_cpu(
     threads: usize,
 ) -> (Vec<f64>, Vec<f32>, Tally) {
     let rows: Vec<u32> = (0..data.rows() as u32).collect();
-    let run = |purpose, batch| {
-        let options = plan::Options { purpose, schedule, batch, sharing: true };
+    let run = |purpose, batch, sharing| {
+        let options = plan::Options { purpose, schedule, batch, sharing };
         let plan = plan(&compiled.circuit, &compiled.parameters, &options);
         CpuExecutable::new(compiled.clone(), plan, threads).unwrap()
     };
     let mut log_p = vec![f64::NAN; rows.len()];
     let mut gradient = vec![f32::NAN; flat.len()];
+    let mut one_by_one = run(Purpose::Train, data.rows() as u32, false);
+    let run = |purpose, batch| run(purpose, batch, true);
     let mut train = run(Purpose::Train, data.rows() as u32);
     let tally = train.gradient(flat, data, &rows, &mut log_p, &mut gradient);
     assert_prepared_agrees(name, &mut train, flat, data, (&log_p, &gradient));
+    let mut dense = vec![f64::NAN; rows.len()];
+    let mut d_dense = vec![f32::NAN; flat.len()];
+    one_by_one.gradient(flat, data, &rows, &mut dense, &mut d_dense);
+    assert_same(name, "row by row", (&log_p, &gradient), (&dense, &d_dense));
     // A small batch, so that the rows take several.
     let mut evaluate = run(Purpose::Evaluate, 70);
     let mut again = vec![f64::NAN; rows.len()];
@@ -88,14 +94,24 @@ fn assert_prepared_agrees(
     let rows: Vec<u32> = (0..data.rows() as u32).collect();
     let (mut again, mut d_again) = (vec![f64::NAN; rows.len()], vec![f32::NAN; flat.len()]);
     engine.gradient(flat, data, &rows, &mut again, &mut d_again);
-    for (row, (&a, &b)) in log_p.iter().zip(&again).enumerate() {
+    assert_same(name, "of prepared data", (log_p, gradient), (&again, &d_again));
+}
+
+/// Asserts that two ways to run a plan agree.
+fn assert_same(
+    name: &str,
+    how: &str,
+    (log_p, gradient): (&[f64], &[f32]),
+    (again, d_again): (&[f64], &[f32]),
+) {
+    for (row, (&a, &b)) in log_p.iter().zip(again).enumerate() {
         let close = a == b || (a - b).abs() <= TOLERANCE * a.abs().max(1.0);
-        assert!(close, "{name}, row {row}: {a}, and {b} of prepared data");
+        assert!(close, "{name}, row {row}: {a}, and {b} {how}");
     }
     let largest = gradient.iter().fold(CANCELLED as f32, |top, g| top.max(g.abs()));
-    for (at, (a, b)) in gradient.iter().zip(&d_again).enumerate() {
+    for (at, (a, b)) in gradient.iter().zip(d_again).enumerate() {
         let close = (a - b).abs() <= TOLERANCE as f32 * largest;
-        assert!(close, "{name}, parameter {at}: gradient {a}, and {b} of prepared data");
+        assert!(close, "{name}, parameter {at}: gradient {a}, and {b} {how}");
     }
 }
 
