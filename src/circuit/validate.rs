@@ -14,6 +14,7 @@
 //! the text is not understood, or with such a node below it.
 
 mod nodes;
+mod numbers;
 mod order;
 mod scope;
 
@@ -173,6 +174,7 @@ impl<'a> Check<'a> {
             return None;
         }
         self.each_node();
+        self.each_parameter();
         self.each_weights();
         let acyclic = self.cycles();
         let order = self.order();
