@@ -120,6 +120,7 @@ codes! {
     E0302 "weights that are no distribution"
     E0303 "weights of the wrong shape"
     E0304 "leaf parameters out of their domain"
+    W0305 "a frozen number too small for single precision"
     E0401 "slices that do not divide a sum layer"
     E0402 "unknown parameterizer"
     E0403 "arguments a parameterizer does not take"

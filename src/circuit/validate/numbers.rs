@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Check;
-use crate::circuit::{Op, WeightSource, Weights};
+use crate::circuit::{Circuit, Op, WeightSource, Weights};
 use crate::diag::{Code, Span};
 use crate::ids::{IdVec, NodeId, WeightsId};
 use crate::leaf::{Dist, Family};
@@ -60,6 +60,56 @@ impl Check<'_> {
                 self.faults.push(fault);
             }
         }
+    }
+
+    /// Warns of frozen weights and probabilities that engines of single precision cannot hold, once for
+    /// the whole circuit: an imported one may have many.
+    pub(super) fn too_small(&mut self) {
+        let mut small = self.circuit.nodes().filter_map(|node| {
+            let numbers = frozen_numbers(self.circuit, node)?.iter();
+            let mut small = numbers.copied().filter(|&x| x > 0.0 && x < LEAST).peekable();
+            let first = *small.peek()?;
+            Some((node, first, small.count()))
+        });
+        let Some((node, first, count)) = small.next() else { return };
+        let (numbers, nodes) =
+            small.fold((count, 1), |(all, nodes), (_, _, more)| (all + more, nodes + 1));
+        let name = self.map.name(node);
+        let what = match self.circuit.op(node) {
+            Op::Leaf { .. } => "probability",
+            _ => "weight",
+        };
+        let fate = if first as f32 == 0.0 { "becomes zero" } else { "loses digits" };
+        let message = format!(
+            "the {what} {first:e} of `{name}` is too small for single precision: it {fate} when \
+             the circuit runs"
+        );
+        let mut fault = self.part_fault(Code::W0305, node, message);
+        match (numbers, nodes) {
+            (1, _) => {}
+            (_, 1) => fault = fault.note(format!("{numbers} of its numbers are")),
+            _ => fault = fault.note(format!("{numbers} frozen numbers are, of {nodes} nodes")),
+        }
+        self.faults.push(fault.help(format!("make it zero, or at least {LEAST:.2e}")));
+    }
+}
+
+/// The least number of which single precision holds all digits.
+const LEAST: f64 = f32::MIN_POSITIVE as f64;
+
+/// The frozen numbers of a node that an engine has linear: weights, and probabilities of states.
+fn frozen_numbers(circuit: &Circuit, node: NodeId) -> Option<&[f64]> {
+    match circuit.op(node) {
+        Op::Sum { weights } | Op::Mixing { weights } => match &circuit.weights()[weights].source {
+            WeightSource::Frozen(values) => Some(values),
+            _ => None,
+        },
+        Op::Leaf { dist, .. } | Op::Given { dist, .. } => {
+            let dist = &circuit.dists()[dist];
+            let linear = matches!(dist.family, Family::Bernoulli | Family::Categorical { .. });
+            dist.given.as_deref().filter(|_| dist.frozen && linear)
+        }
+        Op::One | Op::Product | Op::Kronecker => None,
     }
 }
 
