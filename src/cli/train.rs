@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::answer::{Answer, Table, thousands};
+use super::answer::{Answer, Table, decimal, thousands, unwritten};
 use super::args::{OptimizerName, Train};
 use super::failure::Failure;
 use super::load::{self, Ready};
@@ -190,18 +190,14 @@ fn identity(args: &Train, ready: &Ready) -> String {
 
 /// Learning must not end in a file that cannot be written: it is tried before it begins.
 fn writable(path: &Path) -> Result<(), Failure> {
-    let refused = |reason: &str| {
-        let message = format!("the file cannot be written: {reason}");
-        Diagnostic::new(Code::E0001, message).in_file(path.display().to_string())
-    };
     if path.is_dir() {
-        return Err(refused("it is a directory").into());
+        return Err(unwritten(path, &"it is a directory").into());
     }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    tempfile::tempfile_in(folder).map(drop).map_err(|error| refused(&error.to_string()).into())
+    tempfile::tempfile_in(folder).map(drop).map_err(|error| unwritten(path, &error).into())
 }
 
 fn log(args: &Train) -> Result<Option<BufWriter<File>>, Failure> {
@@ -244,8 +240,7 @@ fn training(args: &Train, data: &Dataset, report: &Report) -> Training {
 }
 
 fn table(report: &Report) -> Table {
-    let number =
-        |value: Option<f64>| value.map_or("–".to_string(), |value| format!("{value:.5}"));
+    let number = |value| decimal(value, 5);
     Table::new()
         .row([&"train log-likelihood", &number(report.train_ll)])
         .row([&"valid log-likelihood", &number(report.valid_ll)])

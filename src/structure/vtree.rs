@@ -33,13 +33,7 @@ pub(super) fn build(
     if let Some(fault) = check_size(4 * n, n * (kinds.most_numbers(k) + k * k)) {
         faults.push(fault.at(span));
     }
-    let tree = match parsed(vtree, n as usize, source) {
-        Ok(tree) if !faults.has_errors() => tree,
-        tree => {
-            tree.err().into_iter().for_each(|fault| faults.push(fault));
-            return Err(faults);
-        }
-    };
+    let tree = faults.unless_errors(parsed(vtree, n as usize, source))?;
     let mut circuit = Circuit::new(spec.variables.value.clone());
     let leaves = Leaves::new(kinds, &mut circuit);
     let mut regions: HashMap<u64, NodeId> = HashMap::new();
