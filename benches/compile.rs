@@ -98,7 +98,12 @@ fn compiled(text: &str) -> Result<(), Box<dyn Error>> {
     let options = Options { sectors: loaded.spec.sectors.value, ..Options::default() };
     let circuit = loaded.circuit.into_circuit();
     let compiled = compile(circuit, &loaded.map, parameterizer.as_ref(), &options)?;
-    let options = plan::Options { purpose: Purpose::Evaluate, schedule: Schedule::Wide, batch: 64, sharing: true };
+    let options = plan::Options {
+        purpose: Purpose::Evaluate,
+        schedule: Schedule::Wide,
+        batch: 64,
+        sharing: true,
+    };
     plan(&compiled.circuit, &compiled.parameters, &options);
     Ok(())
 }

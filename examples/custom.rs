@@ -159,7 +159,12 @@ fn learn(parameterizer: &dyn Parameterizer) -> Result<Learned, Box<dyn Error>> {
     let compiled = Arc::new(compiled);
     let parameters = &compiled.parameters;
     let recipe = Recipe { steps: 600, batch: 100, rate: 2e-2, ..Recipe::default() };
-    let how = plan::Options { purpose: Purpose::Train, schedule: Schedule::Wide, batch: 100, sharing: true };
+    let how = plan::Options {
+        purpose: Purpose::Train,
+        schedule: Schedule::Wide,
+        batch: 100,
+        sharing: true,
+    };
     let plan = plan::plan(&compiled.circuit, parameters, &how);
     let mut engine = CpuExecutable::new(Arc::clone(&compiled), plan, 0)?;
 

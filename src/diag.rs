@@ -120,6 +120,7 @@ codes! {
     E0302 "weights that are no distribution"
     E0303 "weights of the wrong shape"
     E0304 "leaf parameters out of their domain"
+    W0305 "a frozen number too small for single precision"
     E0401 "slices that do not divide a sum layer"
     E0402 "unknown parameterizer"
     E0403 "arguments a parameterizer does not take"
@@ -326,6 +327,19 @@ impl Diagnostics {
         self.list.iter()
     }
 
+    /// What was made, if there is no error, nor was one before it; otherwise all of them.
+    ///
+    /// # Errors
+    /// All of these, and that of what was made.
+    pub fn unless_errors<T>(mut self, made: Result<T, Diagnostic>) -> Result<T, Diagnostics> {
+        match made {
+            Ok(made) if !self.has_errors() => return Ok(made),
+            Ok(_) => {}
+            Err(fault) => self.push(fault),
+        }
+        Err(self)
+    }
+
     /// Orders them by place: those without one first, then by span, then by file, row and column.
     /// Of one place they keep the order in which they were found.
     pub fn sort(&mut self) {
@@ -363,6 +377,19 @@ impl fmt::Display for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
+
+/// A number with commas between thousands, `65,536`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
 
 /// The candidate nearest to a mistyped `word`, if one is near enough to be meant: at most a third
 /// of the word's length in edits (insertions, deletions, replacements, swaps of neighbours).
@@ -407,6 +434,17 @@ mod tests {
         assert_eq!(source.line_column(3), (2, 1));
         assert_eq!(source.line_column(5), (2, 2));
         assert_eq!(source.line_column(99), (3, 1));
+    }
+
+    #[test]
+    fn what_was_made_is_had_only_without_errors_before_and_after() {
+        let error = || Diagnostic::new(Code::E0105, "too many");
+        let warning = || Diagnostics::from(Diagnostic::new(Code::W0114, "unused"));
+        assert_eq!(warning().unless_errors(Ok(1)), Ok(1));
+        let all = |faults: Diagnostics, made| faults.unless_errors::<u8>(made).unwrap_err().len();
+        assert_eq!(all(warning(), Err(error())), 2);
+        assert_eq!(all(error().into(), Ok(1)), 1);
+        assert_eq!(all(error().into(), Err(error())), 2);
     }
 
     #[test]

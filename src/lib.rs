@@ -6,13 +6,46 @@
 //! free numbers or come from a small shared network (a HyperSPN: Shih, Sadigh, Ermon, *HyperSPNs:
 //! Compact and Expressive Probabilistic Circuits*, NeurIPS 2021).
 //!
+//! # Words
+//!
+//! - A *node* is vector-valued: it has some *units*, each a distribution over the node's *scope*, the
+//!   variables below it. A *leaf* is over one variable; a *product* multiplies units of inputs of disjoint
+//!   scopes; a *sum* mixes units of inputs of one scope by *weights*, of which each row sums to one.
+//! - A *row* assigns a value to each variable, or none: what is missing is summed out. Its value at the
+//!   root is its likelihood. All log-likelihoods are natural logarithms, in nats, −∞ for an impossible row;
+//!   weights and probabilities are linear wherever the word `log` is not there.
+//! - A *structure* is a rule that makes a circuit. `RatSpn` makes some *replicas*, each a random binary
+//!   tree over all variables, whose roots are mixed.
+//! - A *sector* is the block of weights of one sum that is made at one go. What makes it is a
+//!   *parameterizer*: the logits themselves (`Direct`, `WeightDecay`), or a network with an embedding
+//!   a sector (`Hyper`); a softmax makes weights of logits. Weights that nothing learns are *frozen*.
+//! - A *plan* says what to run, in order; an *engine* runs it. The *oracle* is slow and obviously right.
+//!
+//! # Where to begin
+//!
+//! | to | see |
+//! |---|---|
+//! | read a circuit from a text or a file of another format | [`load`], [`structure::resolve`]; the language is [`spec`] |
+//! | build one by hand | [`Circuit::new`], then [`circuit::validate`] |
+//! | read rows from a file | [`data::read`] |
+//! | learn | [`fit`], as below |
+//! | write a model and read it back | [`Model::to_file`], [`Model::from_file`], [`model::file`] |
+//! | evaluate | [`Model::evaluate`], or [`Executable::log_likelihood`] of any rows |
+//! | draw rows, given some values or none | [`sample::sample_rows`] |
+//! | know what a circuit answers exactly | [`query`] |
+//! | make weights in a way of your own | [`Parameterizer`] and its [`param::laws`]; `examples/custom.rs` |
+//! | run on a GPU | [`engine::cuda`] |
+//!
+//! Whatever can be wrong with an input is a [`Diagnostic`], or [`Diagnostics`] where all faults are found
+//! at once: a code, a place, a sentence, what would mend it. A function that panics says when.
+//!
 //! # What a circuit becomes on its way
 //!
 //! ```text
 //! RON text ─ spec ─▶ Spec ─ structure ─▶ Circuit ─ circuit::validate ─▶ ValidCircuit
 //! ValidCircuit ─ sector ─▶ SectorTable ─ + Parameterizer ─▶ Parameters         what is learned
 //! ValidCircuit ─ rewrite ─▶ ValidCircuit ─ + Parameters ─ plan ─▶ Plan         what is run, in which order
-//! Plan ─ engine::cpu ─▶ Executable ◀─ model, train                             evaluations, gradients
+//! Plan ─ engine::cpu, engine::cuda ─▶ Executable ◀─ model, train               evaluations, gradients
 //! ValidCircuit + Values ─ engine::reference ─▶ log p, gradient                 the oracle
 //! ```
 //!
@@ -38,14 +71,16 @@
 //!     parameterizer: Hyper(embedding: 2, hidden: [4]),
 //! )"#;
 //!
-//! // From the text to a valid circuit, and on to what it learns and what is run.
+//! // From the text to a valid circuit (`false`: faulty sums are not made smooth), and on to what it
+//! // learns and what is run. A parameterizer of your own would be in the registry.
 //! let loaded = load(&Source::new("rain.ron", text), false)?;
 //! let maker = parameterizer(&loaded.spec, &Registry::new())?;
 //! let options = compile::Options { sectors: loaded.spec.sectors.value, ..Default::default() };
 //! let circuit = loaded.circuit.into_circuit();
 //! let compiled = Arc::new(compile::compile(circuit, &loaded.map, &*maker, &options)?);
 //!
-//! // From there to an engine, with gradients.
+//! // From there to an engine of one thread, with gradients. A deep schedule forgets a value as soon as
+//! // it has been used; a wide one goes level by level.
 //! let (parameters, written) = (&compiled.parameters, &compiled.written);
 //! let how = plan::Options { purpose: Purpose::Train, schedule: Schedule::Deep, batch: 64, sharing: true };
 //! let plan = plan::plan(&compiled.circuit, parameters, &how);
@@ -93,7 +128,8 @@
 //!   [`export`] back again · [`structure`] a description to a circuit.
 //! - [`rewrite`]: a cheaper circuit of the same function.
 //! - [`compile`]: the stages so far, in one function.
-//! - [`plan`]: what to run, and its check. [`engine`]: the trait of what runs it; [`engine::cpu`].
+//! - [`plan`]: what to run, and its check. [`engine`]: the trait of what runs it; [`engine::cpu`],
+//!   vectorised, and [`engine::cuda`], fused kernels.
 //! - [`model`]: a circuit with parameters, and its file. [`mod@sample`] draws rows from it, [`train`]
 //!   learns it. [`reproduce`]: the paper's experiments.
 //! - [`cli`]: the command line.
@@ -107,7 +143,8 @@
 //!   [`plan::check`] has passed it.
 //! - The oracle sees no rewriting, sector or plan.
 //! - Equal inputs give equal bits, whatever the number of threads.
-//! - Only [`cli`] prints, reads the environment or ends the process; nothing is `unsafe`.
+//! - Only [`cli`] prints, reads the environment or ends the process. What is `unsafe` are the calls of the
+//!   CUDA driver, in one file.
 //!
 //! `ARCHITECTURE.md` beside the manifest says why things are as they are, and what is absent on
 //! purpose; `tests/suite/architecture.rs` holds the source to it.

@@ -291,3 +291,6 @@ fn around(a: &Cuboid, b: &Cuboid) -> Cuboid {
     });
     Cuboid { allowed: both.collect() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,8 @@
 //! E0202 decomposable: the inputs of a product share no variable · E0203 widths fit · E0204 the root
 //! depends on every variable · E0205 the root has one unit · E0206 sums and products have inputs ·
 //! E0301 leaves suit their variables · E0302, E0303 given weights are distributions of the right
-//! shape · E0304 given leaf parameters lie in their domain · W0114 nodes the root does not reach.
+//! shape · E0304 given leaf parameters lie in their domain · W0114 nodes the root does not reach ·
+//! W0305 frozen numbers that single precision cannot hold.
 //!
 //! Proven on the way: structured decomposability ([`super::vtree`]), and determinism where the
 //! supports of the leaves show it ([`super::determinism`]).
@@ -14,6 +15,7 @@
 //! the text is not understood, or with such a node below it.
 
 mod nodes;
+mod numbers;
 mod order;
 mod scope;
 
@@ -173,7 +175,9 @@ impl<'a> Check<'a> {
             return None;
         }
         self.each_node();
+        self.each_parameter();
         self.each_weights();
+        self.too_small();
         let acyclic = self.cycles();
         let order = self.order();
         self.unreachable(&order);

@@ -4,14 +4,15 @@
 //! object and nothing else. Tables, warnings and progress go to standard error. A reader that closes
 //! the pipe early, like `head`, is no error.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use serde::Serialize;
 
 use super::draw::{draw, to_json};
 use super::failure::{Exit, Failure};
-use crate::diag::{Code, Diagnostic, Diagnostics, Severity, Source};
+use crate::diag::{Code, Diagnostic, Diagnostics, Severity, Source, grouped};
 
 /// The outcome of a command that came to its end.
 #[derive(Clone, Debug, Default)]
@@ -189,16 +190,18 @@ impl std::fmt::Display for Table {
 
 /// A count with commas between thousands.
 pub fn thousands(count: impl TryInto<u64>) -> String {
-    let Ok(count) = count.try_into() else { return String::new() };
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    count.try_into().map_or_else(|_| String::new(), grouped)
+}
+
+/// A number with so many decimals, or a dash where there is none.
+pub fn decimal(value: Option<f64>, decimals: usize) -> String {
+    value.map_or("–".to_string(), |value| format!("{value:.decimals$}"))
+}
+
+/// The fault of a file that could not be written.
+pub fn unwritten(path: &Path, error: &dyn Display) -> Diagnostic {
+    Diagnostic::new(Code::E0001, format!("the file cannot be written: {error}"))
+        .in_file(path.display().to_string())
 }
 
 #[cfg(test)]

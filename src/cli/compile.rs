@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::answer::{Answer, Table, thousands};
+use super::answer::{Answer, Table, thousands, unwritten};
 use super::args::{Compile, Emit, ScheduleName};
 use super::cuda;
 use super::dot::dot;
@@ -73,7 +73,12 @@ fn planned(args: &Compile, ready: &Ready) -> Plan {
         ScheduleName::Wide => Schedule::Wide,
         ScheduleName::Deep => Schedule::Deep,
     };
-    let options = plan::Options { purpose: Purpose::Evaluate, schedule, batch: args.batch.get(), sharing: true };
+    let options = plan::Options {
+        purpose: Purpose::Evaluate,
+        schedule,
+        batch: args.batch.get(),
+        sharing: true,
+    };
     plan(&ready.compiled.circuit, &ready.compiled.parameters, &options)
 }
 
@@ -150,11 +155,7 @@ fn write(path: &std::path::Path, plan: &Plan) -> Result<(), Failure> {
         serde_json::to_writer(&mut *out, plan)?;
         out.write_all(b"\n")
     });
-    written.map_err(|error| {
-        Diagnostic::new(Code::E0001, format!("the file cannot be written: {error}"))
-            .in_file(path.display().to_string())
-            .into()
-    })
+    written.map_err(|error| unwritten(path, &error).into())
 }
 
 fn no_svg() -> Failure {

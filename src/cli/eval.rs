@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::answer::{Answer, Table, thousands};
+use super::answer::{Answer, Table, decimal, thousands, unwritten};
 use super::args::Eval;
 use super::failure::Failure;
 use super::{engine, load, run};
@@ -57,8 +57,7 @@ fn lines(evaluation: &Evaluation) -> String {
 }
 
 fn table(evaluation: &Evaluation) -> Table {
-    let number =
-        |value: Option<f64>| value.map_or("–".to_string(), |value| format!("{value:.5}"));
+    let number = |value| decimal(value, 5);
     Table::new()
         .row([&"rows", &thousands(evaluation.rows)])
         .row([&"impossible rows", &thousands(evaluation.impossible_rows)])
@@ -68,9 +67,6 @@ fn table(evaluation: &Evaluation) -> Table {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    write_whole(path, |out: &mut dyn Write| out.write_all(text.as_bytes())).map_err(|error| {
-        Diagnostic::new(Code::E0001, format!("the file cannot be written: {error}"))
-            .in_file(path.display().to_string())
-            .into()
-    })
+    write_whole(path, |out: &mut dyn Write| out.write_all(text.as_bytes()))
+        .map_err(|error| unwritten(path, &error).into())
 }

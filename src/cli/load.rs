@@ -8,12 +8,13 @@ use super::failure::Failure;
 use crate::circuit::{Determinism, SourceMap, WeightSource};
 use crate::compile::{Compiled, Options, compile};
 use crate::data::{self, Dataset};
-use crate::diag::{Code, Diagnostic, Source};
+use crate::diag::{Code, Diagnostic, Diagnostics, Source};
 use crate::import::{self, Format, Models};
 use crate::model::{Model, Training, file};
+use crate::param::TensorSet;
 use crate::param::registry::Registry;
 use crate::rewrite::Request;
-use crate::spec::{Spec, StructureSpec};
+use crate::spec::{Spanned, Spec, StructureSpec};
 use crate::structure::{self, Loaded};
 
 /// A circuit that is ready to be planned.
@@ -49,7 +50,8 @@ pub fn circuit(source: &Source) -> Result<Loaded, Failure> {
 /// Compiles a circuit for a query, or for all of them if nothing is requested.
 ///
 /// # Errors
-/// What the parameterizer, the sectors or the request is faulted for.
+/// What the parameterizer, the sectors or the request is faulted for, and E0404 for options of tensors
+/// that there are not.
 pub fn compiled(
     source: Source,
     loaded: Loaded,
@@ -74,13 +76,29 @@ pub fn compiled(
     let compiled = made.map_err(Into::into).and_then(|parameterizer| {
         compile(circuit.into_circuit(), &map, parameterizer.as_ref(), &options)
     });
-    match compiled {
+    let checked = compiled.and_then(|compiled| {
+        check_groups(&spec, compiled.parameters.tensors())?;
+        Ok(compiled)
+    });
+    match checked {
         Ok(compiled) => {
             let compiled = Arc::new(Compiled { warnings, ..compiled });
             Ok(Ready { source, spec, map, compiled, models })
         }
         Err(faults) => Err(Failure::new(faults).with_source(&source)),
     }
+}
+
+/// Checks that the tensors exist whose options a description gives.
+///
+/// # Errors
+/// E0404 for each name that no tensor and no group of tensors has.
+fn check_groups(spec: &Spec, tensors: &TensorSet) -> Result<(), Diagnostics> {
+    let check = |(name, _): &(Spanned<String>, _)| {
+        tensors.check_name(&name.value).err().map(|fault| fault.at(name.span))
+    };
+    let faults: Diagnostics = spec.groups.iter().filter_map(check).collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
 /// The text of a circuit with everything in it that it takes from elsewhere, so that a model can keep

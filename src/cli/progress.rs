@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::answer::to_stderr;
+use super::answer::{decimal, to_stderr};
 use crate::train::log::JsonLines;
 use crate::train::{Event, Observer, Record};
 
@@ -46,7 +46,7 @@ impl<W: Write> Progress<W> {
     }
 
     fn evaluated(&self, record: &Record) {
-        let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.4}"));
+        let number = |value| decimal(value, 4);
         let line = format!(
             "{}step {:>6}  batches {}  valid {}  {:.1} s",
             self.prefix,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::answer::{Answer, Table, thousands};
+use super::answer::{Answer, Table, decimal, thousands};
 use super::args::{Experiment, Reproduce};
 use super::failure::Failure;
 use super::progress::Progress;
@@ -113,8 +113,7 @@ fn model(entry: &Entry) -> ModelReport {
 }
 
 fn text(report: &Report) -> String {
-    let number =
-        |value: Option<f64>| value.map_or("–".to_string(), |value| format!("{value:.3}"));
+    let number = |value| decimal(value, 3);
     let mut table = Table::new().row([
         &"",
         &"test log-likelihood",

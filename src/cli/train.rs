@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::answer::{Answer, Table, thousands};
+use super::answer::{Answer, Table, decimal, thousands, unwritten};
 use super::args::{OptimizerName, Train};
 use super::failure::Failure;
 use super::load::{self, Ready};
 use super::progress::Progress;
 use super::{engine, interrupt, run};
 use crate::data::Dataset;
-use crate::diag::{Code, Diagnostic, Diagnostics, nearest};
+use crate::diag::{Code, Diagnostic};
 use crate::model::{Model, Training, file};
 use crate::plan::Purpose;
-use crate::spec::{ParameterizerSpec, Spec};
+use crate::spec::{GroupOptions, ParameterizerSpec, Spanned, Spec};
 use crate::train::curves::{curves_svg, of_history};
 use crate::train::em::Em;
 use crate::train::{
@@ -51,14 +51,12 @@ pub fn run(args: &Train) -> Result<Answer, Failure> {
         writable(path)?;
     }
     let ready = load::ready(&args.circuit, Some(&args.train), &args.run)?;
-    let groups =
-        groups(&ready).map_err(|faults| Failure::new(faults).with_source(&ready.source))?;
     let read = |path: &PathBuf| load::data(path, &ready.compiled);
     let train = read(&args.train)?;
     let valid = args.valid.as_ref().map(read).transpose()?;
     let test = args.test.as_ref().map(read).transpose()?;
     let data = Splits { train: &train, valid: valid.as_ref(), test: test.as_ref() };
-    let recipe = recipe(args, &ready.spec, train.rows(), groups);
+    let recipe = recipe(args, &ready.spec, train.rows());
     check_method(args, &recipe, &ready)
         .map_err(|fault| Failure::from(fault).with_source(&ready.source))?;
     let checkpoint = checkpoint(&args.output);
@@ -119,7 +117,7 @@ pub fn moments(data: &Dataset) -> Option<Vec<(f64, f64)>> {
     real.then(|| data.moments())
 }
 
-fn recipe(args: &Train, spec: &Spec, rows: usize, groups: Vec<Group>) -> Recipe {
+fn recipe(args: &Train, spec: &Spec, rows: usize) -> Recipe {
     let batch = args.batch.get() as usize;
     Recipe {
         steps: args.epochs.map_or(args.steps, |epochs| Recipe::steps_of(epochs, rows, batch)),
@@ -140,7 +138,7 @@ fn recipe(args: &Train, spec: &Spec, rows: usize, groups: Vec<Group>) -> Recipe 
             (_, ParameterizerSpec::Hyper { .. }) => 5e-3,
             _ => 2e-2,
         }),
-        groups,
+        groups: groups(spec),
         schedule: Schedule::default(),
         patience: args.patience.map(|patience| u64::from(patience.get())),
     }
@@ -167,30 +165,13 @@ fn check_method(args: &Train, recipe: &Recipe, ready: &Ready) -> Result<(), Diag
 }
 
 /// The options of named tensors that the circuit's text gives.
-///
-/// # Errors
-/// E0404 for each name that no tensor and no group of tensors has.
-fn groups(ready: &Ready) -> Result<Vec<Group>, Diagnostics> {
-    let tensors = ready.compiled.parameters.tensors();
-    let names = || tensors.iter().flat_map(|(_, spec)| [spec.name.as_str(), spec.group()]);
-    let mut faults = Diagnostics::new();
-    for (name, _) in &ready.spec.groups {
-        if names().all(|known| known != name.value) {
-            let fault =
-                Diagnostic::new(Code::E0404, format!("no tensor is called `{}`", name.value));
-            faults.push(match nearest(&name.value, names()) {
-                Some(near) => fault.at(name.span).help(format!("did you mean `{near}`?")),
-                None => fault.at(name.span),
-            });
-        }
-    }
-    if !faults.is_empty() {
-        return Err(faults);
-    }
-    let group = |(name, options): &(crate::spec::Spanned<String>, crate::spec::GroupOptions)| {
-        Group { name: name.value.clone(), rate: options.lr, decay: options.decay }
+fn groups(spec: &Spec) -> Vec<Group> {
+    let group = |(name, options): &(Spanned<String>, GroupOptions)| Group {
+        name: name.value.clone(),
+        rate: options.lr,
+        decay: options.decay,
     };
-    Ok(ready.spec.groups.iter().map(group).collect())
+    spec.groups.iter().map(group).collect()
 }
 
 /// The checkpoint lies beside the model.
@@ -209,18 +190,14 @@ fn identity(args: &Train, ready: &Ready) -> String {
 
 /// Learning must not end in a file that cannot be written: it is tried before it begins.
 fn writable(path: &Path) -> Result<(), Failure> {
-    let refused = |reason: &str| {
-        let message = format!("the file cannot be written: {reason}");
-        Diagnostic::new(Code::E0001, message).in_file(path.display().to_string())
-    };
     if path.is_dir() {
-        return Err(refused("it is a directory").into());
+        return Err(unwritten(path, &"it is a directory").into());
     }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    tempfile::tempfile_in(folder).map(drop).map_err(|error| refused(&error.to_string()).into())
+    tempfile::tempfile_in(folder).map(drop).map_err(|error| unwritten(path, &error).into())
 }
 
 fn log(args: &Train) -> Result<Option<BufWriter<File>>, Failure> {
@@ -263,8 +240,7 @@ fn training(args: &Train, data: &Dataset, report: &Report) -> Training {
 }
 
 fn table(report: &Report) -> Table {
-    let number =
-        |value: Option<f64>| value.map_or("–".to_string(), |value| format!("{value:.5}"));
+    let number = |value| decimal(value, 5);
     Table::new()
         .row([&"train log-likelihood", &number(report.train_ll)])
         .row([&"valid log-likelihood", &number(report.valid_ll)])

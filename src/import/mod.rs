@@ -38,7 +38,7 @@ use std::path::{Path, PathBuf};
 pub use self::count::Count;
 use self::lines::Text;
 use self::nodes::{Nodes, What};
-use self::vtree::VtreeFile;
+pub use self::vtree::{Vnode, VtreeFile};
 use self::weights::Weights;
 use crate::circuit::{Circuit, SourceMap};
 use crate::diag::{Code, Diagnostic, Diagnostics, Source};
@@ -260,7 +260,7 @@ fn agreed(parsed: &Parsed, described: &Variables) -> Result<Variables, Diagnosti
 
 fn parse(format: Format, source: &Source, companions: &Companions) -> Result<Parsed, Diagnostic> {
     let text = Text::main(source);
-    let vtree = companions.vtree.as_ref().map(|vtree| VtreeFile::read(Text::companion(vtree)));
+    let vtree = companions.vtree.as_ref().map(VtreeFile::read);
     let weights = companions.weights.as_ref().map(|file| Weights::read(Text::companion(file)));
     let weights = weights.transpose()?.unwrap_or_default();
     match format {

@@ -1,4 +1,26 @@
 //! A model: a compiled circuit with its parameters.
+//!
+//! A model's file holds the text of its circuit and the values of its tensors, nothing compiled. To read
+//! one is to compile the text, as for training, and to put the values in their places:
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use pcc::compile::{Options, compile};
+//! use pcc::model::{Model, file};
+//! use pcc::param::registry::Registry;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let path = Path::new("m");
+//! let stored = file::load(path)?;
+//! let loaded = pcc::load(&stored.source, false)?;
+//! let maker = pcc::parameterizer(&loaded.spec, &Registry::new())?;
+//! let options = Options { sectors: loaded.spec.sectors.value, ..Options::default() };
+//! let compiled = compile(loaded.circuit.into_circuit(), &loaded.map, &*maker, &options)?;
+//! let model = Model::from_file(path, &stored, compiled)?;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod archive;
 pub mod evaluate;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::diag::{Code, Diagnostic, nearest};
 use crate::ids::{DistId, Id, IdVec, TensorId};
 use crate::leaf::{Dist, gaussian};
 use crate::real::Real;
@@ -102,6 +103,32 @@ impl TensorSet {
     /// The tensor called `name`.
     pub fn find(&self, name: &str) -> Option<TensorId> {
         self.specs.iter().find(|(_, spec)| spec.name == name).map(|(id, _)| id)
+    }
+
+    /// Checks that a tensor, or a group of them, is called `name`.
+    ///
+    /// # Errors
+    /// E0404, without a place.
+    pub fn check_name(&self, name: &str) -> Result<(), Diagnostic> {
+        let mut known: Vec<&str> = Vec::new();
+        for own in self.specs.values().flat_map(|spec| [spec.group(), &spec.name]) {
+            if !known.contains(&own) {
+                known.push(own);
+            }
+        }
+        if known.contains(&name) {
+            return Ok(());
+        }
+        let message = format!("no tensor or group of tensors is called `{name}`");
+        let fault = Diagnostic::new(Code::E0404, message);
+        let fault = match known.as_slice() {
+            [] => fault.note("this circuit has none"),
+            known => fault.note(format!("this circuit's are {}", known.join(", "))),
+        };
+        Err(match nearest(name, known.iter().copied()) {
+            Some(near) => fault.help(format!("did you mean `{near}`?")),
+            None => fault,
+        })
     }
 
     /// Entries of all tensors: the number of learnable parameters.

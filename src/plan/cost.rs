@@ -149,9 +149,7 @@ impl Plan {
             data: self.variables as usize * row * self.tiles(),
             // And of each row ln p in f64, and its number if it is in doubt.
             // How often it occurs, where it is read, and who stands for it.
-            outputs: outputs * self.tiles() * row
-                + self.tiles() * LANES * (2 * 8 + 5 * 4)
-                + shared,
+            outputs: outputs * self.tiles() * row + self.tiles() * LANES * (2 * 8 + 5 * 4) + shared,
             making: self.making.numbers() * WORD,
             coefficients: self.coefficients * WORD,
             gradients: if train {

@@ -388,7 +388,8 @@ fn project(entries: u32, from: (&[u32], &[u32]), to: (&[u32], &[u32])) -> Vec<u3
             Some((from.1[at], above / from.1[at], to.1[kept]))
         })
         .collect();
-    let entry = |entry: u32| kept.iter().map(|&(place, states, to)| entry / place % states * to).sum();
+    let entry =
+        |entry: u32| kept.iter().map(|&(place, states, to)| entry / place % states * to).sum();
     (0..entries).map(entry).collect()
 }
 

@@ -312,3 +312,15 @@ fn frozen_rows_that_sum_to_one_only_roughly_are_not_multiplied_beyond_the_tolera
     let done = check(b.done(root));
     assert!(done.report.unchanged, "{}", done.report);
 }
+
+#[test]
+fn frozen_weights_whose_product_single_precision_cannot_hold_are_not_multiplied() {
+    for (small, fires) in [(1e-18, true), (1e-20, false), (0.0, true)] {
+        let mut b = Build::new(1);
+        let x = [b.leaf(0, 1), b.leaf(0, 1)];
+        let inner = b.0.sum(1, &x, frozen(&[1.0 - small, small]));
+        let root = b.0.sum(1, &[x[0], inner], frozen(&[1.0 - small, small]));
+        let done = check(b.done(root));
+        assert_eq!(!done.report.unchanged, fires, "{small}: {}", done.report);
+    }
+}

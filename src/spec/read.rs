@@ -2,11 +2,11 @@
 
 use super::graph::graph;
 use super::leaves::leaves;
-use super::reader::{Reader, Variant, grouped};
+use super::reader::{Reader, Variant};
 use super::structures;
 use super::tree::{Shape, Tree, options, parse};
 use super::{GroupOptions, Import, LeavesSpec, ParameterizerSpec, Spanned, Spec, StructureSpec};
-use crate::diag::{Code, Diagnostic, Diagnostics, Source, Span};
+use crate::diag::{Code, Diagnostic, Diagnostics, Source, Span, grouped};
 use crate::sector::SectorKind;
 use crate::variables::{VarKind, Variables};
 

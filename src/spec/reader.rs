@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use super::Spanned;
 use super::tree::{Field, Shape, Tree, options};
-use crate::diag::{Code, Diagnostic, Diagnostics, Span, nearest};
+use crate::diag::{Code, Diagnostic, Diagnostics, Span, grouped, nearest};
 
 /// Collects faults while trees are read.
 #[derive(Default)]
@@ -375,19 +375,6 @@ fn range_text(range: RangeInclusive<u64>) -> String {
         (0, u64::MAX) => "at least 0 and below 2^64".into(),
         (low, high) => format!("between {} and {}", grouped(low), grouped(high)),
     }
-}
-
-/// `65536` as `65,536`.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// Known names longer than this many are not listed.

@@ -35,13 +35,7 @@ pub(super) fn build(spec: &Spec, hclt: &Hclt, span: Span) -> Result<Draft, Diagn
         None => Err(no_tree(span)),
         Some(tree) => neighbours(tree, n),
     };
-    let neighbours = match neighbours {
-        Ok(neighbours) if !faults.has_errors() => neighbours,
-        neighbours => {
-            neighbours.err().into_iter().for_each(|fault| faults.push(fault));
-            return Err(faults);
-        }
-    };
+    let neighbours = faults.unless_errors(neighbours)?;
     let mut circuit = Circuit::new(spec.variables.value.clone());
     let leaves = Leaves::new(kinds, &mut circuit);
     let tree = rooted(&neighbours, centre(&neighbours));

@@ -37,13 +37,7 @@ pub(super) fn build(spec: &Spec, pd: &PoonDomingos, span: Span) -> Result<Draft,
     if let Some(fault) = size_fault(spec, pd, &kinds) {
         faults.push(fault.at(span));
     }
-    let grid = match Grid::of(spec, &pd.shape) {
-        Ok(grid) if !faults.has_errors() => grid,
-        grid => {
-            grid.err().into_iter().for_each(|fault| faults.push(fault));
-            return Err(faults);
-        }
-    };
+    let grid = faults.unless_errors(Grid::of(spec, &pd.shape))?;
     let mut circuit = Circuit::new(spec.variables.value.clone());
     let leaves = Leaves::new(kinds, &mut circuit);
     let mut builder = Builder { pd, grid, leaves, circuit, made: HashMap::new() };

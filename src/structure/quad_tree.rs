@@ -31,13 +31,7 @@ pub(super) fn build(spec: &Spec, tree: &QuadTree, span: Span) -> Result<Draft, D
     if let Some(fault) = check_size(5 * n, n * (kinds.most_numbers(k) + k * k)) {
         faults.push(fault.at(span));
     }
-    let grid = match Grid::of(spec, &tree.shape) {
-        Ok(grid) if !faults.has_errors() => grid,
-        grid => {
-            grid.err().into_iter().for_each(|fault| faults.push(fault));
-            return Err(faults);
-        }
-    };
+    let grid = faults.unless_errors(Grid::of(spec, &tree.shape))?;
     let mut circuit = Circuit::new(spec.variables.value.clone());
     let leaves = Leaves::new(kinds, &mut circuit);
     let mut builder = Builder { units: tree.units, grid, leaves, circuit };

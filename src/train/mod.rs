@@ -1,9 +1,10 @@
 //! Learning: parameters that make the training data likely.
 //!
 //! [`fit`] is the loop. Each step draws its batch ([`batches`]), asks the engine for the gradient and
-//! hands it to the optimiser ([`optimizer`]), or for expected counts and hands them to [`em`]; now and then the validation data say which parameters
-//! to keep. All that the loop knows is in its [`checkpoint`], from which it goes on as if it had never
-//! stopped, bit for bit. What happens is told to an [`Observer`]: a progress bar, or the [`log`].
+//! hands it to the optimiser ([`optimizer`]), or for expected counts and hands them to [`em`]; now and
+//! then the validation data say which parameters to keep. All that the loop knows is in its
+//! [`checkpoint`], from which it goes on as if it had never stopped, bit for bit. What happens is told to
+//! an [`Observer`]: a progress bar, or the [`log`].
 
 pub mod batches;
 pub mod checkpoint;

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::update::{CHUNK, INFINITE, Segment, Step, each_segment};
-use crate::diag::{Code, Diagnostic, nearest};
+use crate::diag::{Code, Diagnostic};
 use crate::param::{TensorSet, TensorSpec};
 
 /// How a gradient becomes a step.
@@ -188,7 +188,7 @@ pub(super) fn segments(
     decay: f64,
     groups: &[Group],
 ) -> Result<Vec<Segment>, Diagnostic> {
-    check_names(tensors, groups)?;
+    groups.iter().try_for_each(|group| tensors.check_name(&group.name))?;
     let named = |name: &str| groups.iter().find(|group| group.name == name);
     let segment = |(id, spec): (_, &TensorSpec)| {
         let choices = [named(&spec.name), named(spec.group())];
@@ -202,30 +202,6 @@ pub(super) fn segments(
         }
     };
     Ok(tensors.iter().map(segment).collect())
-}
-
-/// E0404 for the first group that matches no tensor.
-fn check_names(tensors: &TensorSet, groups: &[Group]) -> Result<(), Diagnostic> {
-    let mut known: Vec<&str> = Vec::new();
-    for (_, spec) in tensors.iter() {
-        for name in [spec.group(), &spec.name] {
-            if !known.contains(&name) {
-                known.push(name);
-            }
-        }
-    }
-    match groups.iter().find(|group| !known.contains(&group.name.as_str())) {
-        None => Ok(()),
-        Some(group) => {
-            let message = format!("no tensor or group of tensors is called `{}`", group.name);
-            let fault = Diagnostic::new(Code::E0404, message)
-                .note(format!("this model's are {}", known.join(", ")));
-            Err(match nearest(&group.name, known.iter().copied()) {
-                Some(near) => fault.help(format!("did you mean `{near}`?")),
-                None => fault,
-            })
-        }
-    }
 }
 
 #[cfg(test)]
@@ -347,7 +323,7 @@ mod tests {
                 .unwrap_err();
         insta::assert_snapshot!(
             format!("{fault}; {}; {}", fault.notes.join("; "), fault.help.as_deref().unwrap_or("")),
-            @"error[E0404]: no tensor or group of tensors is called `hypre`; this model's are hyper, hyper.a, direct; did you mean `hyper`?"
+            @"error[E0404]: no tensor or group of tensors is called `hypre`; this circuit's are hyper, hyper.a, direct; did you mean `hyper`?"
         );
     }
 

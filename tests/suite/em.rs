@@ -43,7 +43,8 @@ fn all(data: &Dataset) -> std::ops::Range<u32> {
 }
 
 fn cpu(compiled: &Arc<Compiled>, batch: u32) -> CpuExecutable {
-    let options = plan::Options { purpose: Purpose::Train, batch, schedule: Schedule::Wide, sharing: true };
+    let options =
+        plan::Options { purpose: Purpose::Train, batch, schedule: Schedule::Wide, sharing: true };
     let plan = plan(&compiled.circuit, &compiled.parameters, &options);
     CpuExecutable::new(compiled.clone(), plan, 2).unwrap()
 }

@@ -56,7 +56,12 @@ fn compiled(imported: &Imported, no_rewrite: bool) -> Arc<Compiled> {
 }
 
 fn engine(compiled: &Arc<Compiled>) -> CpuExecutable {
-    let how = plan::Options { purpose: Purpose::Evaluate, schedule: Schedule::Wide, batch: 64, sharing: true };
+    let how = plan::Options {
+        purpose: Purpose::Evaluate,
+        schedule: Schedule::Wide,
+        batch: 64,
+        sharing: true,
+    };
     let plan = plan(&compiled.circuit, &compiled.parameters, &how);
     CpuExecutable::new(Arc::clone(compiled), plan, 1).unwrap()
 }

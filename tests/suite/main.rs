@@ -15,6 +15,7 @@ mod plans;
 mod reference_models;
 mod rewrite_rules;
 mod sampling;
+mod sharing;
 mod snapshots;
 mod structures;
 mod support;

@@ -116,6 +116,20 @@ fn rows_between_the_peaks_of_a_mixture_go_through_the_log_domain_and_agree() {
 }
 
 #[test]
+fn frozen_weights_that_single_precision_holds_one_by_one_are_not_lost_together() {
+    let small = || WeightSource::Frozen(vec![1.0, 1e-30]);
+    let mut circuit = Circuit::new(Variables::binary(1));
+    let [zero, one] = [0.0, 1.0].map(|p| leaf(&mut circuit, 0, Family::Bernoulli, &[p], true));
+    let inner = circuit.sum(1, &[zero, one], small());
+    let root = circuit.sum(1, &[zero, inner], small());
+    circuit.set_root(root);
+    let compiled = made(circuit);
+    let data = data_of(&compiled, vec![vec![Some(0.0)], vec![Some(1.0)]]);
+    let (log_p, _, _) = agreed("1e-30 twice", &compiled, &[], &data);
+    assert!((log_p[1] - 2.0 * 1e-30f64.ln()).abs() < 1e-3, "{log_p:?}");
+}
+
+#[test]
 fn rows_near_a_peak_alone_stay_linear() {
     let compiled = made(peaked());
     let row = |index: usize| {

@@ -45,10 +45,22 @@ fn repeated(compiled: &Compiled, missing: bool) -> Dataset {
 /// Of every kind of step: narrow sums, wide ones, all pairs, products that stand alone; binary and
 /// categorical columns.
 const CIRCUITS: [(&str, &str); 5] = [
-    ("narrow", "(variables: Binary(24), structure: RatSpn(units: 5, replicas: 3, seed: 1), leaves: Indicators)"),
-    ("wide", "(variables: Binary(20), structure: RatSpn(units: 11, replicas: 2, seed: 2), leaves: Bernoulli())"),
-    ("pairs", "(variables: Binary(12), structure: Einet(units: 3, replicas: 2, depth: 3, seed: 3), leaves: Bernoulli())"),
-    ("categories", "(variables: Categorical(5, 10), structure: RatSpn(units: 4, replicas: 2, seed: 4), leaves: Categorical())"),
+    (
+        "narrow",
+        "(variables: Binary(24), structure: RatSpn(units: 5, replicas: 3, seed: 1), leaves: Indicators)",
+    ),
+    (
+        "wide",
+        "(variables: Binary(20), structure: RatSpn(units: 11, replicas: 2, seed: 2), leaves: Bernoulli())",
+    ),
+    (
+        "pairs",
+        "(variables: Binary(12), structure: Einet(units: 3, replicas: 2, depth: 3, seed: 3), leaves: Bernoulli())",
+    ),
+    (
+        "categories",
+        "(variables: Categorical(5, 10), structure: RatSpn(units: 4, replicas: 2, seed: 4), leaves: Categorical())",
+    ),
     ("chain", "(variables: Binary(14), structure: Hmm(units: 6, tied: true), leaves: Bernoulli())"),
 ];
 

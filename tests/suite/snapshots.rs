@@ -8,7 +8,8 @@ use crate::support::describe::{collected, compiled, rat_spn};
 
 fn text(compiled: &Compiled) -> String {
     let plan = |schedule| {
-        let options = plan::Options { purpose: Purpose::Train, schedule, batch: 100, sharing: true };
+        let options =
+            plan::Options { purpose: Purpose::Train, schedule, batch: 100, sharing: true };
         plan(&compiled.circuit, &compiled.parameters, &options)
     };
     let rewrites = compiled.rewriting.as_ref().map(ToString::to_string).unwrap_or_default();

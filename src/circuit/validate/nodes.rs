@@ -1,14 +1,12 @@
-//! What can be said of a node from its inputs' widths and its own distribution and weights.
+//! What can be said of a node from its inputs' widths and the kind of its distribution and the shape of its
+//! weights.
 
 use super::Check;
-use crate::circuit::{Node, Op, WeightSource, Weights};
+use crate::circuit::{Node, Op};
 use crate::diag::{Code, Diagnostic};
-use crate::ids::{DistId, IdVec, NodeId, VarId, WeightsId};
+use crate::ids::{DistId, NodeId, VarId, WeightsId};
 use crate::leaf::{Dist, Family};
 use crate::variables::VarKind;
-
-/// How far the rows of given weights may be from summing to one.
-const SUM_TOLERANCE: f64 = 1e-6;
 
 impl Check<'_> {
     /// Checks every node by itself, and the width of the root.
@@ -44,15 +42,10 @@ impl Check<'_> {
             let fault = self.part_fault(Code::E0301, node, message).help(suitable(kind));
             self.faults.push(fault);
         }
-        if let Some((problem, help)) = parameter_problem(dist) {
-            let name = self.map.name(node);
-            let fault = self.part_fault(Code::E0304, node, format!("leaf `{name}`: {problem}"));
-            self.faults.push(fault.help(help));
-        }
     }
 
     /// A fault of the distribution or the weights of a node.
-    fn part_fault(&self, code: Code, node: NodeId, message: String) -> Diagnostic {
+    pub(super) fn part_fault(&self, code: Code, node: NodeId, message: String) -> Diagnostic {
         let fault = Diagnostic::new(code, message).node(self.map.name(node));
         fault.at_option(self.map.part_span(node))
     }
@@ -137,31 +130,6 @@ impl Check<'_> {
             self.faults.push(self.part_fault(Code::E0303, node, message));
         }
     }
-
-    /// Checks the given weights: each layer once, reported at every node that has it.
-    pub(super) fn each_weights(&mut self) {
-        let problem = |weights: &Weights| match &weights.source {
-            WeightSource::Given(values) | WeightSource::Frozen(values) => {
-                weights_problem(values, weights.rows, weights.cols)
-            }
-            WeightSource::Parameterizer | WeightSource::Direct => None,
-        };
-        let problems: IdVec<WeightsId, Option<(Code, String)>> =
-            self.circuit.weights().values().map(problem).collect();
-        if problems.values().all(Option::is_none) {
-            return;
-        }
-        for node in self.circuit.nodes().filter(|&node| !self.doubt[node]) {
-            let weights = self.circuit.op(node).weights();
-            if let Some((code, problem)) = weights.and_then(|weights| problems[weights].clone()) {
-                let name = self.map.name(node);
-                let fault = self
-                    .part_fault(code, node, format!("the weights of `{name}` {problem}"))
-                    .help("each row must be non-negative and sum to one within 1e-6");
-                self.faults.push(fault);
-            }
-        }
-    }
 }
 
 fn units_text(units: u32) -> String {
@@ -186,67 +154,4 @@ fn suitable(kind: VarKind) -> &'static str {
             "a categorical variable takes Indicators, Categorical() or Binomial()"
         }
     }
-}
-
-/// What is wrong with the given parameters of a distribution, and what would mend it.
-fn parameter_problem(dist: &Dist) -> Option<(String, &'static str)> {
-    let given = dist.given.as_ref()?;
-    let len = dist.family.natural_len();
-    if given.len() != dist.units as usize * len {
-        let text = format!("{} numbers given, {} units need {len} each", given.len(), dist.units);
-        return Some((text, "give as many numbers as each unit needs"));
-    }
-    given.chunks_exact(len.max(1)).find_map(|natural| match (dist.family, natural) {
-        (Family::Bernoulli | Family::Binomial { .. }, &[p]) if !(0.0..=1.0).contains(&p) => {
-            Some((format!("p = {p} is no probability"), "p must be between 0 and 1"))
-        }
-        (Family::Categorical { states }, p) => weights_problem(p, 1, states).map(|(_, problem)| {
-            (
-                format!("the probabilities {problem}"),
-                "p must be non-negative and sum to one within 1e-6",
-            )
-        }),
-        (Family::Poisson, &[rate]) if !(rate > 0.0 && rate.is_finite()) => {
-            Some((format!("rate = {rate} is no rate"), "rate must be finite and above 0"))
-        }
-        (Family::Gaussian { min_var, max_var }, &[mean, var]) => {
-            gaussian_problem(min_var, max_var, mean, var)
-        }
-        _ => None,
-    })
-}
-
-fn gaussian_problem(
-    min_var: f64,
-    max_var: f64,
-    mean: f64,
-    var: f64,
-) -> Option<(String, &'static str)> {
-    // A least variance written in decimals may round to a little more.
-    let within = var > 0.0 && var.is_finite() && var >= min_var * (1.0 - 1e-9) && var <= max_var;
-    if !mean.is_finite() {
-        Some((format!("mean {mean} is not finite"), "the mean must be finite"))
-    } else if !within {
-        let text = format!("variance {var} is not between {min_var:e} and {max_var:e}");
-        Some((text, "change `var`, or the bounds `min_var` and `max_var`"))
-    } else {
-        None
-    }
-}
-
-fn weights_problem(values: &[f64], rows: u32, cols: u32) -> Option<(Code, String)> {
-    if values.len() != rows as usize * cols as usize {
-        let text = format!("are {} numbers, not {rows} × {cols}", values.len());
-        return Some((Code::E0303, text));
-    }
-    if let Some(value) = values.iter().find(|value| !(value.is_finite() && **value >= 0.0)) {
-        let what = if *value < 0.0 { "is negative" } else { "is not finite" };
-        return Some((Code::E0302, format!("have the entry {value}, which {what}")));
-    }
-    values.chunks_exact(cols.max(1) as usize).enumerate().find_map(|(row, values)| {
-        let sum: f64 = values.iter().sum();
-        let off = (sum - 1.0).abs() > SUM_TOLERANCE;
-        let which = if rows > 1 { format!(" in row {row}") } else { String::new() };
-        off.then(|| (Code::E0302, format!("sum to {sum}{which}, not to one")))
-    })
 }

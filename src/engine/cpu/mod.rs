@@ -435,7 +435,9 @@ impl Executable for CpuExecutable {
             return known.bytes();
         }
         let (plan, shared) = (&self.plan, &self.shared);
-        let Some(prepared) = self.pool.install(|| Prepared::new(data, plan, shared)) else { return 0 };
+        let Some(prepared) = self.pool.install(|| Prepared::new(data, plan, shared)) else {
+            return 0;
+        };
         let bytes = prepared.bytes();
         for worker in &self.workers {
             let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);

@@ -352,9 +352,11 @@ fn collapse<'g>(
             number += 1;
             made
         });
-        // The tolerances of both layers add up.
+        // The tolerances of both layers add up, and single precision, in which an engine runs the layer,
+        // may hold two numbers and not their product.
         let off = |row: &[f64]| (row.iter().sum::<f64>() - 1.0).abs() > ROWS;
-        if entries.chunks(cols.max(1)).any(off) {
+        let lost = |&entry: &f64| entry > 0.0 && entry < f64::from(f32::MIN_POSITIVE);
+        if entries.chunks(cols.max(1)).any(off) || entries.iter().any(lost) {
             continue;
         }
         let mut inputs = Vec::new();

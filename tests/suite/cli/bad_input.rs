@@ -1,6 +1,7 @@
 //! Each way an input can be wrong: one message with its place, exit code 1, nothing half written.
 
 use pcc::diag::{Place, Source};
+use pcc::model::file;
 use pcc::structure;
 
 use super::{CIRCUIT, Done, Folder};
@@ -84,6 +85,7 @@ fn a_faulty_circuit_is_refused_by_every_verb_that_reads_one() {
             "unregistered parameterizer",
             CIRCUIT.replace("Hyper(", "Custom(name: \"mine\", args: (").replace("[5])", "[5]))"),
         ),
+        ("unknown tensor", CIRCUIT.replace("parameterizer", GROUPS)),
         ("empty", String::new()),
     ];
     let mut all = String::new();
@@ -106,6 +108,23 @@ fn a_faulty_circuit_is_refused_by_every_verb_that_reads_one() {
     );
     all += &told("parameters not given", &refused(&folder, "eval c.ron --data test.data"));
     insta::assert_snapshot!("bad_circuits", all);
+}
+
+/// Options of a tensor that no circuit has, before another field.
+const GROUPS: &str = "groups: {\"hypre\": (lr: 0.1)},\n    parameterizer";
+
+#[test]
+fn a_model_whose_text_names_a_tensor_it_does_not_have_is_refused_wherever_it_is_loaded() {
+    let folder = Folder::with_circuit();
+    folder.pcc("train c.ron --train train.data -o m --steps 2").ok();
+    let mut model = file::load(&folder.path("m")).unwrap();
+    model.source.text = model.source.text.replace("parameterizer", GROUPS);
+    file::save(&folder.path("m"), &model).unwrap();
+    for line in ["eval m --data test.data", "sample m -n 1 -o s", "inspect m"] {
+        let fault = refused(&folder, line).json()["faults"][0].clone();
+        let place = [&fault["code"], &fault["line"], &fault["column"]];
+        assert_eq!(place, [&"E0404".into(), &4.into(), &14.into()] as [&serde_json::Value; 3]);
+    }
 }
 
 #[test]

@@ -85,6 +85,35 @@ fn a_fault_in_a_file_or_beside_it_is_told_with_its_line() {
 }
 
 #[test]
+fn a_wrong_vtree_is_told_alike_beside_a_psdd_and_in_a_description() {
+    let folder = folder();
+    let structure = "structure: Vtree(file: \"a.vtree\", units: 2)";
+    folder.write("v.ron", format!("(variables: Binary(2), {structure})"));
+    let cases = [
+        ("vtree 3\nL 0 1\nL 1 1\nI 2 0 1\n", "E0803", Some(3)),
+        ("vtree 3\nL 0 1\nL 1 2\nI 2 0 7\n", "E0802", Some(4)),
+        ("vtree 3\nL 0 1\nL one 2\nI 2 0 1\n", "E0801", Some(3)),
+        ("vtree 3\nL 0 1\nL 1 2\n", "E0803", Some(3)),
+        ("c nothing\n", "E0801", Some(1)),
+        ("vtree 3\nL 0 1\n\u{e9}", "E0801", Some(3)),
+    ];
+    for (text, code, line) in cases {
+        folder.write("a.vtree", text);
+        let fault = |circuit: &str| {
+            let done = folder.pcc(&format!("check {circuit} --json"));
+            assert_eq!(done.code, 1, "{text:?}");
+            let fault = done.json()["faults"][0].clone();
+            let place = format!("a.vtree:{}:{}\n", fault["line"], fault["column"]);
+            assert!(done.stderr.contains(&place), "{text:?}: {}", done.stderr);
+            fault
+        };
+        let beside = fault("a.psdd");
+        assert_eq!(beside, fault("v.ron"), "{text:?}");
+        assert_eq!((beside["code"].as_str(), beside["line"].as_u64()), (Some(code), line));
+    }
+}
+
+#[test]
 fn what_is_written_of_a_circuit_is_read_again_with_the_same_likelihood() {
     let folder = folder();
     let before = number(&folder.pcc("eval a.psdd --data two.data --json").ok(), "std_error");

@@ -276,7 +276,12 @@ fn planned(random: &Random) -> (Arc<pcc::Compiled>, Plan) {
     let imported = accepted("random.psdd", &random.psdd(), &Companions::default());
     let options = Options { no_rewrite: true, ..Options::default() };
     let compiled = compile(imported.circuit.unwrap(), &imported.map, &Direct, &options).unwrap();
-    let how = plan::Options { purpose: Purpose::Evaluate, schedule: Schedule::Deep, batch: 64, sharing: true };
+    let how = plan::Options {
+        purpose: Purpose::Evaluate,
+        schedule: Schedule::Deep,
+        batch: 64,
+        sharing: true,
+    };
     let plan = plan(&compiled.circuit, &compiled.parameters, &how);
     (Arc::new(compiled), plan)
 }

@@ -30,7 +30,8 @@ impl Compiled {
     /// # Panics
     /// With the compiler's words, where it refuses the source.
     pub fn new(specialisation: Specialisation) -> Option<Compiled> {
-        let found = Command::new("c++").arg("--version").stdout(Stdio::null()).status().is_ok();
+        let version = Command::new("c++").arg("--version").stdout(Stdio::null()).status();
+        let found = version.is_ok_and(|status| status.success());
         found.then(|| Compiled::of_text(&source(&specialisation), specialisation))
     }
 

@@ -6,9 +6,9 @@
 use pulp::Simd;
 
 use super::forward::{Scratch, Unit, Values, form};
-use crate::plan::layout::{BLOCK, Form, Placed, stride};
 use super::narrow::product_sum_back;
 use super::rows::{Half, add_outer, give_back, give_back_pairs, rows_times};
+use crate::plan::layout::{BLOCK, Form, Placed, stride};
 
 /// Sets the gradients of all entries to zero.
 pub(super) fn clear(unit: &Unit<'_>, gradients: &mut [f32]) {

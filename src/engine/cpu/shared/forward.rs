@@ -3,9 +3,9 @@
 use pulp::Simd;
 
 use super::find::Found;
-use crate::plan::layout::{BLOCK, Form, Layout, Placed, Read, SLACK, Sizes, Value, stride};
 use super::narrow::product_sum;
 use super::rows::{Factor, form_pairs, form_product, rows_times, taken};
+use crate::plan::layout::{BLOCK, Form, Layout, Placed, Read, SLACK, Sizes, Value, stride};
 use crate::simd::{align, take, transpose};
 
 /// A part, as it is run over entries.

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
-use crate::plan::layout::{Kind, Layout};
 use crate::data::Dataset;
 use crate::ids::{Id, VarId};
+use crate::plan::layout::{Kind, Layout};
 use crate::plan::{Column, Program, Spaces};
 
 /// The distinct rows of a data set, by column.
@@ -302,4 +302,3 @@ impl Hasher for Mix {
         self.0
     }
 }
-

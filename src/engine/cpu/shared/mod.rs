@@ -23,16 +23,16 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use self::backward::{backward, clear};
-use self::find::ListBuffers;
 pub(super) use self::find::Found;
+use self::find::ListBuffers;
 pub(super) use self::forward::ValueBuffers;
 use self::forward::{ScratchBuffers, Unit, forward};
 pub(super) use self::interned::{DistinctRows, Interned};
 use super::passes::Batch;
 use super::rows::NOWHERE;
 use super::state::{HeadShard, Shard};
-use crate::plan::layout::{Layout, Sizes};
 use crate::data::Dataset;
+use crate::plan::layout::{Layout, Sizes};
 use crate::plan::{LANES, Part, Plan, Program, Purpose, Spaces};
 
 /// What is shared of a program.
@@ -51,7 +51,8 @@ impl Shared {
         let rows = plan.shard_rows();
         let of = |(program, spaces): (&Program, &Option<Spaces>)| {
             let spaces = spaces.clone()?;
-            let layouts = [false, true].map(|missing| Layout::new(program, &spaces, rows, missing, None));
+            let layouts =
+                [false, true].map(|missing| Layout::new(program, &spaces, rows, missing, None));
             let sizes = layouts[0].sizes.max(layouts[1].sizes);
             let layouts = layouts.map(|layout| layout.pays(rows, train).then_some(layout));
             Some(Shared { spaces, layouts, sizes })
@@ -123,7 +124,8 @@ impl Prepared {
         let layout = |(number, shared): (usize, &Option<Shared>)| {
             let spaces = &shared.as_ref()?.spaces;
             let own = plan.below_head().iter().filter(|part| part.program as usize == number);
-            let seen = own.take(ASKED).map(|part| Interned::count(spaces, &part.columns, &rows, &sample));
+            let seen =
+                own.take(ASKED).map(|part| Interned::count(spaces, &part.columns, &rows, &sample));
             let mean = mean(spaces.spaces.len(), seen);
             let (program, most) = (&plan.programs[number], plan.shard_rows());
             let layout = Layout::new(program, spaces, most, data.has_missing(), Some(&mean));

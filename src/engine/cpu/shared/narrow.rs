@@ -3,9 +3,9 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::plan::layout::NARROW;
 use super::rows::{Factor, scale_of};
 use crate::engine::cpu::kernels::kernel;
+use crate::plan::layout::NARROW;
 
 /// Entries whose products are formed before the first is weighted: a unit is spread over a vector by a
 /// load, which must not wait for the store before it.
@@ -223,9 +223,8 @@ fn product_sum_back_of<S: Simd, const V: usize, const K: usize, const J: usize>(
         for (place, factor, other) in [(to_a, &a, right), (to_b, &b, left)] {
             let gradient = &mut gradients[place + factor.index[entry] as usize * NARROW..];
             let sum = row::<S, V>(gradient);
-            let more: Row<S, V> = std::array::from_fn(|at| {
-                simd.mul_add_e_f32s(through[at], other[at], sum[at])
-            });
+            let more: Row<S, V> =
+                std::array::from_fn(|at| simd.mul_add_e_f32s(through[at], other[at], sum[at]));
             set::<S, V>(gradient, more);
         }
     }
