@@ -122,6 +122,19 @@ struct Certificate {
     float least;          // Of the weights that nothing learns.
 };
 
+// A step of an optimiser, on the parameters below `end` that none before it has.
+struct Update {
+    long long end;
+    float rate;    // Learning rate, with the correction of the mean's bias.
+    float decay;   // L2 added to the gradient.
+    float shrink;  // What the parameter is multiplied by before.
+    float beta1, fresh1;
+    float beta2, fresh2;
+    float unbias;  // Corrects the bias of the root of the mean square.
+    float epsilon;
+    int descends;  // 1: by velocity alone, without a mean square.
+};
+
 // Where everything lies. All fields are eight bytes wide, so there is one layout. `pitch` is the number of
 // rows of a batch that there is room for, a multiple of THREADS and of LANES; `rows` of them are live.
 struct Buffers {
@@ -132,18 +145,22 @@ struct Buffers {
     float* coefficients;       // Part by part.
     int* certified;            // By part: whether no product can lose a unit.
     float* least;               // By part: the least weight above zero, or zero.
-    const float* data;          // [pitch / LANES][variables][LANES]; NaN where a value is missing.
+    float* data;                // [pitch / LANES][variables][LANES]; NaN where a value is missing.
     float* handed;              // Units of the outputs of all parts, [units][pitch],
     int* handed_exponents;      //   their exponents, [outputs][pitch],
     float* handed_bounds;       //   and what each of their units may lack.
     float* d_handed;            // The gradient by `handed`.
-    double* log_p;              // [pitch]
+    double* log_p;              // [pitch], then what a step met: see `step.cuh`.
     int* in_doubt;              // [pitch]: 1 where linear arithmetic may have lost a part of the row.
     float* partial;             // Gradients by coefficients, [shards][all coefficients].
     float* d_coefficients;      // The sum over the shards.
     float* workspace;           // [blocks][rows of the arena][THREADS], unless ARENA_IN_SHARED.
-    const float* parameters;   // All that is learned.
-    float* gradient;           // The gradient by it.
+    float* parameters;         // All that is learned.
+    float* gradient;           // The gradient by it,
+    float* first;              //   the mean of that, or a velocity,
+    float* second;             //   and the mean of its square.
+    const Update* updates;     // [updates_count], then the numbers of the batch's rows, an unsigned each.
+    const void* held;          // A data set, [rows][variables]: bytes, 255 if missing, or floats, NaN if so.
     const WeightRow* weight_rows;
     float* row_least;  // By row of weights: the least of it.
     const Sector* sectors;
@@ -164,4 +181,7 @@ struct Buffers {
     long long network_columns;  // Columns of the largest sector.
     long long network_size;     // Numbers of the network's parameters.
     long long network_blocks;
+    long long parameters_count;
+    long long updates_count;
+    long long held_bytes;  // 1 if `held` are bytes.
 };

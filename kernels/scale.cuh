@@ -8,6 +8,7 @@
 #define LOG2_E 1.44269504088896340736
 
 __device__ __forceinline__ float infinity() { return __int_as_float(0x7f800000); }
+__device__ __forceinline__ float not_a_number() { return __int_as_float(0x7fc00000); }
 
 // ⌊log₂ x⌋ of a normal number.
 __device__ __forceinline__ int exponent_bits(float x) { return (int)(__float_as_uint(x) >> 23) - 127; }

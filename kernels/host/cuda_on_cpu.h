@@ -60,6 +60,11 @@ static inline unsigned __float_as_uint(float x) { return bits_as<unsigned>(x); }
 static inline float __uint_as_float(unsigned x) { return bits_as<float>(x); }
 static inline float __int_as_float(int x) { return bits_as<float>(x); }
 
+// The program is compiled without contraction, so each operation rounds by itself.
+static inline float __fadd_rn(float a, float b) { return a + b; }
+static inline float __fsub_rn(float a, float b) { return a - b; }
+static inline float __fmul_rn(float a, float b) { return a * b; }
+
 namespace on_cpu {
 
 enum class State { Ready, AtBarrier, AtWarp, Done };

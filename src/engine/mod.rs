@@ -8,8 +8,10 @@ mod counts;
 pub mod cpu;
 pub mod cuda;
 pub mod reference;
+mod stepper;
 
 pub use self::counts::Counts;
+pub use self::stepper::{Stepped, Stepper, Update};
 use crate::data::Dataset;
 use crate::diag::Diagnostic;
 
@@ -73,6 +75,11 @@ pub trait Executable: Send {
         _log_p: &mut [f64],
         _counts: &mut Counts<f32>,
     ) -> Option<Tally> {
+        None
+    }
+
+    /// The engine as one that takes whole steps of learning; `None` from one that leaves them to its caller.
+    fn stepper(&mut self) -> Option<&mut dyn Stepper> {
         None
     }
 

@@ -11,7 +11,7 @@ use super::update::first_not_finite;
 use super::{Event, Keep, NotFinite, Observer, Options, Part, Record, Splits, Stage, TrainError};
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
-use crate::engine::Executable;
+use crate::engine::{Executable, Stepped};
 use crate::model::Training;
 use crate::model::evaluate::{self, Evaluation, Totals};
 use crate::sector::Parameters;
@@ -93,6 +93,8 @@ struct Run<'a> {
     /// Where the checkpoint is kept, and what it says the run is.
     keep: Option<(&'a Keep, Identity)>,
     learner: Learner,
+    /// Where the engine takes the steps: the one after which parameters and moments were last copied from it.
+    fetched: Option<u64>,
     batches: Batches,
     /// All that a checkpoint holds, but for the moments, which the optimiser has.
     state: State,
@@ -139,6 +141,7 @@ impl<'a> Run<'a> {
             observer,
             keep,
             learner,
+            fetched: None,
             log_p: vec![0.0; batches.size()],
             batches,
             state,
@@ -150,7 +153,10 @@ impl<'a> Run<'a> {
             // So that no checkpoint of an earlier run is taken for one of this.
             run.save()?;
         }
-        let State { step, history, .. } = &run.state;
+        let State { step, parameters, history, .. } = &run.state;
+        if run.learner.hand_over(run.executable, run.data.train, parameters) {
+            run.fetched = Some(*step);
+        }
         run.observer.event(Event::Begun { step: *step, steps: recipe.steps, history });
         Ok(run)
     }
@@ -204,6 +210,49 @@ impl<'a> Run<'a> {
     }
 
     fn step(&mut self) -> Result<(), TrainError> {
+        let recipe = &self.options.recipe;
+        let factor = recipe.schedule.factor(self.state.step, recipe.steps);
+        match self.fetched {
+            Some(_) => self.step_there(factor)?,
+            None => self.step_here(factor)?,
+        }
+        self.state.window.add(&self.log_p);
+        self.observer.event(Event::Step { step: self.state.step });
+        Ok(())
+    }
+
+    /// A step for which the engine gives gradients or counts.
+    fn step_here(&mut self, factor: f64) -> Result<(), TrainError> {
+        self.look()?;
+        let share = self.batches.size() as f64 / self.data.train.rows() as f64;
+        match self.learner.step(factor, share, &mut self.state.parameters) {
+            true => Ok(()),
+            false => Err(self.blame_step().into()),
+        }
+    }
+
+    /// A step that the engine takes.
+    fn step_there(&mut self, factor: f64) -> Result<(), TrainError> {
+        let rows = self.batches.draw(self.state.step);
+        let (train, log_p) = (self.data.train, &mut self.log_p);
+        let stepped = self.learner.step_there(self.executable, factor, train, rows, log_p);
+        if stepped == Some(Stepped::Taken) {
+            self.state.step += 1;
+            return Ok(());
+        }
+        let State { step, parameters, .. } = &mut self.state;
+        self.learner.fetch(self.executable, parameters);
+        if stepped == Some(Stepped::OutOfRange) {
+            *step += 1;
+        } else {
+            // Nothing has changed: looking at the batch again finds out why.
+            self.look()?;
+        }
+        Err(self.blame_step().into())
+    }
+
+    /// Takes from the next batch what a step needs; all of it is finite.
+    fn look(&mut self) -> Result<(), TrainError> {
         let State { step, parameters, .. } = &mut self.state;
         let rows = self.batches.draw(*step);
         let log_p = &mut self.log_p;
@@ -214,18 +263,18 @@ impl<'a> Run<'a> {
             let stage = Stage::LogLikelihood { part: Part::Train, row, log_p };
             return Err(NotFinite { step: *step, stage }.into());
         }
-        if let Some(taken) = self.learner.first_not_finite(self.parameters) {
-            return Err(self.blame(taken)?.into());
+        match self.learner.first_not_finite(self.parameters) {
+            Some(taken) => Err(self.blame(taken)?.into()),
+            None => Ok(()),
         }
-        let recipe = &self.options.recipe;
-        let factor = recipe.schedule.factor(*step - 1, recipe.steps);
-        let share = rows.len() as f64 / self.data.train.rows() as f64;
-        if !self.learner.step(factor, share, parameters) {
-            return Err(self.blame_step().into());
+    }
+
+    /// Copies parameters and moments from the engine, if it takes the steps and has taken some since.
+    fn fetch(&mut self) {
+        if self.fetched.is_some_and(|step| step != self.state.step) {
+            self.learner.fetch(self.executable, &mut self.state.parameters);
+            self.fetched = Some(self.state.step);
         }
-        self.state.window.add(&self.log_p);
-        self.observer.event(Event::Step { step: self.state.step });
-        Ok(())
     }
 
     /// The fault of a gradient, or a count, that is not finite, with the first row that makes it so
@@ -260,6 +309,7 @@ impl<'a> Run<'a> {
 
     /// Records how it goes, and keeps the parameters if they are the best so far.
     fn evaluate(&mut self) -> Result<(), TrainError> {
+        self.fetch();
         self.executable.load(&self.state.parameters);
         let mut valid = None;
         if let Some(data) = self.data.valid {
@@ -305,6 +355,9 @@ impl<'a> Run<'a> {
 
     /// Writes a checkpoint, if one is kept.
     fn save(&mut self) -> Result<(), TrainError> {
+        if self.keep.is_some() {
+            self.fetch();
+        }
         let Some((keep, identity)) = &self.keep else { return Ok(()) };
         self.state.seconds = self.seconds();
         self.clock = Instant::now();
@@ -323,6 +376,7 @@ impl<'a> Run<'a> {
 
     /// Judges the parameters that are kept.
     fn finish(mut self) -> Result<Outcome, TrainError> {
+        self.fetch();
         let (selected_step, valid) = match self.state.best.take() {
             Some(best) => {
                 self.state.parameters = best.parameters;

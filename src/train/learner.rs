@@ -5,7 +5,7 @@ use super::update::first_not_finite;
 use super::{Method, Optimizer, Recipe, TrainError};
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
-use crate::engine::{Counts, Executable};
+use crate::engine::{Counts, Executable, Stepped};
 use crate::sector::Parameters;
 
 /// What looks at a batch, then changes the parameters.
@@ -85,6 +85,44 @@ impl Learner {
                 optimizer.step(factor, parameters, gradient)
             }
             Learner::Em { em, counts } => em.step(factor, share, counts, parameters),
+        }
+    }
+
+    /// Hands parameters and moments over to an engine that takes whole steps. Returns whether there was one.
+    pub(super) fn hand_over(
+        &self,
+        executable: &mut dyn Executable,
+        data: &Dataset,
+        parameters: &[f32],
+    ) -> bool {
+        let (Learner::Gradient { optimizer, .. }, Some(stepper)) = (self, executable.stepper())
+        else {
+            return false;
+        };
+        stepper.begin(data, parameters, optimizer.moments());
+        true
+    }
+
+    /// A step on the engine that they were handed over to; `None` where they were not.
+    pub(super) fn step_there(
+        &mut self,
+        executable: &mut dyn Executable,
+        factor: f64,
+        data: &Dataset,
+        rows: &[u32],
+        log_p: &mut [f64],
+    ) -> Option<Stepped> {
+        let (Learner::Gradient { optimizer, .. }, Some(stepper)) = (self, executable.stepper())
+        else {
+            return None;
+        };
+        Some(stepper.step(data, rows, optimizer.next_step(factor), log_p).1)
+    }
+
+    /// Copies parameters and moments from the engine that they were handed over to.
+    pub(super) fn fetch(&mut self, executable: &mut dyn Executable, parameters: &mut [f32]) {
+        if let (Learner::Gradient { optimizer, .. }, Some(stepper)) = (self, executable.stepper()) {
+            stepper.read(parameters, optimizer.moments_mut());
         }
     }
 

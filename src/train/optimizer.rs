@@ -8,8 +8,9 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::update::{CHUNK, INFINITE, Segment, Step, each_segment};
+use super::update::{CHUNK, INFINITE, Segment, each_update, run, update};
 use crate::diag::{Code, Diagnostic};
+use crate::engine::Update;
 use crate::param::{TensorSet, TensorSpec};
 
 /// How a gradient becomes a step.
@@ -79,6 +80,8 @@ pub struct Group {
 pub struct Optimizer {
     rule: Rule,
     segments: Vec<Segment>,
+    /// The last step, a tensor at a time.
+    updates: Vec<Update>,
     /// Steps done.
     steps: u64,
     /// Mean of the gradient, or velocity; an entry a parameter.
@@ -115,7 +118,8 @@ impl Optimizer {
             Rule::Adam(_) | Rule::AdamW(_) => tensors.len(),
         };
         let first = vec![0.0; tensors.len()];
-        Ok(Optimizer { rule, segments, steps: 0, first, second: vec![0.0; second] })
+        let second = vec![0.0; second];
+        Ok(Optimizer { rule, segments, updates: Vec::new(), steps: 0, first, second })
     }
 
     /// Steps done.
@@ -126,6 +130,21 @@ impl Optimizer {
     /// What it remembers: the first and the second moment, the latter empty for gradient descent.
     pub fn moments(&self) -> [&[f32]; 2] {
         [&self.first, &self.second]
+    }
+
+    /// The same, to be written by an engine that takes the steps.
+    pub fn moments_mut(&mut self) -> [&mut [f32]; 2] {
+        [&mut self.first, &mut self.second]
+    }
+
+    /// The next step, with learning rates times `factor`, an update for each tensor: what an engine needs that
+    /// takes it in place of [`Optimizer::step`].
+    pub fn next_step(&mut self, factor: f64) -> &[Update] {
+        self.steps += 1;
+        let next = |&segment: &Segment| update(self.rule, segment, factor, self.steps);
+        self.updates.clear();
+        self.updates.extend(self.segments.iter().map(next));
+        &self.updates
     }
 
     /// Puts back what [`Optimizer::moments`] gave after so many steps.
@@ -145,16 +164,14 @@ impl Optimizer {
     pub fn step(&mut self, factor: f64, parameters: &mut [f32], gradient: &[f32]) -> bool {
         assert_eq!(parameters.len(), self.first.len(), "a parameter for each moment");
         assert_eq!(gradient.len(), self.first.len(), "a derivative for each parameter");
-        self.steps += 1;
-        let (rule, steps) = (self.rule, self.steps);
-        let segments = &self.segments;
-        let update = |at: usize, theta: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]| {
+        self.next_step(factor);
+        let updates = &self.updates;
+        let chunk = |at: usize, theta: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]| {
             let mut worst = 0;
-            each_segment(segments, at * CHUNK, theta.len(), |range, segment| {
-                let step = Step::new(rule, segment, factor, steps);
+            each_update(updates, at * CHUNK, theta.len(), |range, update| {
                 let v = if v.is_empty() { &mut [] } else { &mut v[range.clone()] };
                 let (theta, m) = (&mut theta[range.clone()], &mut m[range.clone()]);
-                worst = worst.max(step.run(theta, &g[range], m, v));
+                worst = worst.max(run(update, theta, &g[range], m, v));
             });
             worst
         };
@@ -162,15 +179,15 @@ impl Optimizer {
             .par_chunks_mut(CHUNK)
             .zip(gradient.par_chunks(CHUNK))
             .zip(self.first.par_chunks_mut(CHUNK));
-        let worst = match rule {
+        let worst = match self.rule {
             Rule::Sgd { .. } => chunks
                 .enumerate()
-                .map(|(at, ((theta, g), m))| update(at, theta, g, m, &mut []))
+                .map(|(at, ((theta, g), m))| chunk(at, theta, g, m, &mut []))
                 .max(),
             Rule::Adam(_) | Rule::AdamW(_) => chunks
                 .zip(self.second.par_chunks_mut(CHUNK))
                 .enumerate()
-                .map(|(at, (((theta, g), m), v))| update(at, theta, g, m, v))
+                .map(|(at, (((theta, g), m), v))| chunk(at, theta, g, m, v))
                 .max(),
         };
         worst.unwrap_or(0) < INFINITE

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::Moments;
 use super::optimizer::Rule;
+use crate::engine::Update;
 
 /// Parameters updated by one task: a few pages of each buffer, so that a task is long against the
 /// cost of handing it out.
@@ -22,18 +23,18 @@ pub(super) struct Segment {
     pub decay: f64,
 }
 
-/// Calls `f` with each part of `start..start + len` that lies in one segment, counted from `start`.
-pub(super) fn each_segment(
-    segments: &[Segment],
+/// Calls `f` with each part of `start..start + len` that one update is for, counted from `start`.
+pub(super) fn each_update(
+    updates: &[Update],
     start: usize,
     len: usize,
-    mut f: impl FnMut(Range<usize>, Segment),
+    mut f: impl FnMut(Range<usize>, Update),
 ) {
     let mut at = start;
-    for &segment in &segments[segments.partition_point(|segment| segment.end <= start)..] {
-        let end = segment.end.min(start + len);
+    for &update in &updates[updates.partition_point(|update| update.end <= start)..] {
+        let end = update.end.min(start + len);
         if at < end {
-            f(at - start..end - start, segment);
+            f(at - start..end - start, update);
         }
         at = end;
     }
@@ -61,104 +62,92 @@ pub(super) fn first_not_finite(numbers: &[f32]) -> Option<usize> {
     numbers[start..].iter().position(|x| !x.is_finite()).map(|at| start + at)
 }
 
-/// The constants of one step on one segment.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Step {
-    descent: bool,
-    /// Learning rate, with the correction of the mean's bias.
-    rate: f32,
-    /// L2 added to the gradient.
-    decay: f32,
-    /// What the parameter is multiplied by before.
-    shrink: f32,
-    beta1: f32,
-    fresh1: f32,
-    beta2: f32,
-    fresh2: f32,
-    /// Corrects the bias of the root of the mean square.
-    unbias: f32,
-    epsilon: f32,
+/// Step `steps`, counted from 1, of a rule on one segment, with its learning rate times `factor`.
+pub(super) fn update(rule: Rule, segment: Segment, factor: f64, steps: u64) -> Update {
+    let rate = segment.rate * factor;
+    match rule {
+        Rule::Sgd { momentum } => Update {
+            end: segment.end,
+            descends: true,
+            rate: rate as f32,
+            decay: segment.decay as f32,
+            shrink: 1.0,
+            beta1: momentum as f32,
+            fresh1: 1.0,
+            beta2: 0.0,
+            fresh2: 0.0,
+            unbias: 0.0,
+            epsilon: 0.0,
+        },
+        Rule::Adam(moments) => adam(moments, segment.end, rate, (segment.decay, 0.0), steps),
+        Rule::AdamW(moments) => adam(moments, segment.end, rate, (0.0, segment.decay), steps),
+    }
 }
 
-impl Step {
-    /// The constants of step `steps`, counted from 1.
-    pub(super) fn new(rule: Rule, segment: Segment, factor: f64, steps: u64) -> Self {
-        let rate = segment.rate * factor;
-        match rule {
-            Rule::Sgd { momentum } => Step {
-                descent: true,
-                rate: rate as f32,
-                decay: segment.decay as f32,
-                shrink: 1.0,
-                beta1: momentum as f32,
-                fresh1: 1.0,
-                beta2: 0.0,
-                fresh2: 0.0,
-                unbias: 0.0,
-                epsilon: 0.0,
-            },
-            Rule::Adam(moments) => Step::adam(moments, rate, segment.decay, 0.0, steps),
-            Rule::AdamW(moments) => Step::adam(moments, rate, 0.0, segment.decay, steps),
-        }
+/// The decay is L2 added to the gradient, and what is outside of the moments.
+fn adam(moments: Moments, end: usize, rate: f64, (l2, outside): (f64, f64), steps: u64) -> Update {
+    let Moments { beta1, beta2, epsilon } = moments;
+    let bias = |beta: f64| 1.0 - num_traits::pow(beta, steps as usize);
+    Update {
+        end,
+        descends: false,
+        rate: (rate / bias(beta1)) as f32,
+        decay: l2 as f32,
+        shrink: (1.0 - rate * outside) as f32,
+        beta1: beta1 as f32,
+        fresh1: (1.0 - beta1) as f32,
+        beta2: beta2 as f32,
+        fresh2: (1.0 - beta2) as f32,
+        unbias: bias(beta2).sqrt().recip() as f32,
+        epsilon: epsilon as f32,
     }
+}
 
-    fn adam(moments: Moments, rate: f64, l2: f64, outside: f64, steps: u64) -> Self {
-        let Moments { beta1, beta2, epsilon } = moments;
-        let bias = |beta: f64| 1.0 - num_traits::pow(beta, steps as usize);
-        Step {
-            descent: false,
-            rate: (rate / bias(beta1)) as f32,
-            decay: l2 as f32,
-            shrink: (1.0 - rate * outside) as f32,
-            beta1: beta1 as f32,
-            fresh1: (1.0 - beta1) as f32,
-            beta2: beta2 as f32,
-            fresh2: (1.0 - beta2) as f32,
-            unbias: bias(beta2).sqrt().recip() as f32,
-            epsilon: epsilon as f32,
-        }
+/// Updates parameters `theta` by the gradient `g` of what is to be ascended, and the moments `m` and `v`.
+/// Returns the greatest magnitude among parameters and second moments, as bits.
+pub(super) fn run(
+    update: Update,
+    theta: &mut [f32],
+    g: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+) -> u32 {
+    let arch = pulp::Arch::new();
+    if update.descends {
+        arch.dispatch(
+            #[inline(always)]
+            || descend(update, theta, g, m),
+        )
+    } else {
+        arch.dispatch(
+            #[inline(always)]
+            || by_moments(update, theta, g, m, v),
+        )
     }
+}
 
-    /// Updates parameters `theta` by the gradient `g` of what is to be ascended, and the moments `m`
-    /// and `v`. Returns the greatest magnitude among parameters and second moments, as bits.
-    pub(super) fn run(self, theta: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) -> u32 {
-        let arch = pulp::Arch::new();
-        if self.descent {
-            arch.dispatch(
-                #[inline(always)]
-                || self.descend(theta, g, m),
-            )
-        } else {
-            arch.dispatch(
-                #[inline(always)]
-                || self.by_moments(theta, g, m, v),
-            )
-        }
+#[inline(always)]
+fn by_moments(by: Update, theta: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) -> u32 {
+    let mut worst = 0;
+    for (((theta, &g), m), v) in theta.iter_mut().zip(g).zip(m).zip(v) {
+        let d = by.decay * *theta - g;
+        *m = by.beta1 * *m + by.fresh1 * d;
+        *v = by.beta2 * *v + by.fresh2 * (d * d);
+        let root = v.sqrt() * by.unbias + by.epsilon;
+        *theta = by.shrink * *theta - by.rate * (*m / root);
+        worst = worst.max(magnitude(*theta)).max(magnitude(*v));
     }
+    worst
+}
 
-    #[inline(always)]
-    fn by_moments(self, theta: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) -> u32 {
-        let mut worst = 0;
-        for (((theta, &g), m), v) in theta.iter_mut().zip(g).zip(m).zip(v) {
-            let d = self.decay * *theta - g;
-            *m = self.beta1 * *m + self.fresh1 * d;
-            *v = self.beta2 * *v + self.fresh2 * (d * d);
-            let root = v.sqrt() * self.unbias + self.epsilon;
-            *theta = self.shrink * *theta - self.rate * (*m / root);
-            worst = worst.max(magnitude(*theta)).max(magnitude(*v));
-        }
-        worst
+#[inline(always)]
+fn descend(by: Update, theta: &mut [f32], g: &[f32], m: &mut [f32]) -> u32 {
+    let mut worst = 0;
+    for ((theta, &g), m) in theta.iter_mut().zip(g).zip(m) {
+        let d = by.decay * *theta - g;
+        *m = by.beta1 * *m + d;
+        *theta -= by.rate * *m;
+        worst = worst.max(magnitude(*theta));
     }
-
-    #[inline(always)]
-    fn descend(self, theta: &mut [f32], g: &[f32], m: &mut [f32]) -> u32 {
-        let mut worst = 0;
-        for ((theta, &g), m) in theta.iter_mut().zip(g).zip(m) {
-            let d = self.decay * *theta - g;
-            *m = self.beta1 * *m + d;
-            *theta -= self.rate * *m;
-            worst = worst.max(magnitude(*theta));
-        }
-        worst
-    }
+    worst
 }

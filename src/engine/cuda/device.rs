@@ -9,6 +9,8 @@ use crate::diag::Diagnostic;
 /// A kernel of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
+    /// The rows of a batch, from the data set that is held.
+    GatherRows,
     /// Logits, by the network.
     MakeLogits,
     /// Weights of logits, and tables of leaves.
@@ -29,11 +31,16 @@ pub enum Kernel {
     LogitsBack,
     /// Those by the network, summed.
     SumNetwork,
+    /// Whether a step can be taken.
+    Inspect,
+    /// The optimiser's step.
+    UpdateParameters,
 }
 
 impl Kernel {
     /// All kernels, in the order in which a step of training launches them.
-    pub const ALL: [Kernel; 10] = [
+    pub const ALL: [Kernel; 13] = [
+        Kernel::GatherRows,
         Kernel::MakeLogits,
         Kernel::MakeWeights,
         Kernel::Certify,
@@ -44,7 +51,12 @@ impl Kernel {
         Kernel::WeightsBack,
         Kernel::LogitsBack,
         Kernel::SumNetwork,
+        Kernel::Inspect,
+        Kernel::UpdateParameters,
     ];
+
+    /// What ends a step, once the gradients are there.
+    pub const FINISH: [Kernel; 2] = [Kernel::Inspect, Kernel::UpdateParameters];
 
     /// What makes weights of parameters.
     pub const MAKE: [Kernel; 3] = [Kernel::MakeLogits, Kernel::MakeWeights, Kernel::Certify];
@@ -66,6 +78,7 @@ impl Kernel {
     /// The name in the module.
     pub fn name(self) -> &'static str {
         match self {
+            Kernel::GatherRows => "gather_rows",
             Kernel::MakeLogits => "make_logits",
             Kernel::MakeWeights => "make_weights",
             Kernel::Certify => "certify",
@@ -76,6 +89,8 @@ impl Kernel {
             Kernel::WeightsBack => "weights_back",
             Kernel::LogitsBack => "logits_back",
             Kernel::SumNetwork => "sum_network",
+            Kernel::Inspect => "inspect",
+            Kernel::UpdateParameters => "update_parameters",
         }
     }
 }
@@ -113,11 +128,19 @@ pub trait Device: Send {
     /// E0701 where there is none left.
     fn allocate(&mut self, bytes: usize) -> Result<Buffer, Diagnostic>;
 
-    /// Copies to the beginning of a buffer.
+    /// Copies to a buffer, from its byte `at` on.
     ///
     /// # Errors
     /// E0701 for a lost device; for more bytes than the buffer has.
-    fn write(&mut self, buffer: Buffer, bytes: &[u8]) -> Result<(), Diagnostic>;
+    fn write_at(&mut self, buffer: Buffer, at: usize, bytes: &[u8]) -> Result<(), Diagnostic>;
+
+    /// Copies to the beginning of a buffer.
+    ///
+    /// # Errors
+    /// As [`Device::write_at`].
+    fn write(&mut self, buffer: Buffer, bytes: &[u8]) -> Result<(), Diagnostic> {
+        self.write_at(buffer, 0, bytes)
+    }
 
     /// Copies from the beginning of a buffer, after all that was launched before.
     ///

@@ -14,7 +14,7 @@ use crate::plan::{Op, Part, Plan};
 use crate::sector::Parameters;
 
 /// The files, in the order in which they build on each other.
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
     ("program.cuh", include_str!("../../../kernels/program.cuh")),
     ("lane.cuh", include_str!("../../../kernels/lane.cuh")),
     ("scale.cuh", include_str!("../../../kernels/scale.cuh")),
@@ -26,6 +26,7 @@ const FILES: [(&str, &str); 11] = [
     ("backward.cuh", include_str!("../../../kernels/backward.cuh")),
     ("passes.cuh", include_str!("../../../kernels/passes.cuh")),
     ("weights.cuh", include_str!("../../../kernels/weights.cuh")),
+    ("step.cuh", include_str!("../../../kernels/step.cuh")),
 ];
 
 /// The widest product that is kept in registers: its factors and gradient take four times as many.

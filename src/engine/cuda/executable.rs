@@ -9,40 +9,53 @@ use std::sync::Arc;
 use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 
 use super::device::{Buffer, Device, Kernel, Launch};
-use super::layout::{Content, FIELDS, Field, Layout};
+use super::layout::{Content, FIELDS, Field, Layout, MET};
 use crate::compile::Compiled;
 use crate::data::Dataset;
 use crate::diag::Diagnostic;
 use crate::engine::cpu::CpuExecutable;
-use crate::engine::{Executable, Tally};
+use crate::engine::{Executable, Stepper, Tally};
 use crate::plan::{Plan, Purpose};
 
 /// A plan, ready to run on a device.
 pub struct DeviceExecutable<D> {
     /// Settles rows in doubt, and makes weights that the device cannot. Its plan has one shard.
-    host: CpuExecutable,
-    device: D,
-    layout: Layout,
+    pub(super) host: CpuExecutable,
+    pub(super) device: D,
+    pub(super) layout: Layout,
     fields: [Field; FIELDS],
     /// The buffer of each field; `None` for numbers.
     buffers: [Option<Buffer>; FIELDS],
     /// What the kernels are given: addresses and numbers, by field.
     words: [u64; FIELDS],
-    staging: Staging,
-    fault: Option<Diagnostic>,
+    pub(super) staging: Staging,
+    pub(super) fault: Option<Diagnostic>,
 }
 
 /// What is copied to and from the device, and the host's share of a step.
-struct Staging {
+pub(super) struct Staging {
     coefficients: Vec<f32>,
     certified: Vec<i32>,
     least: Vec<f32>,
-    in_doubt: Vec<i32>,
-    parameters: Vec<f32>,
-    gradient: Vec<f32>,
+    pub(super) in_doubt: Vec<i32>,
+    pub(super) parameters: Vec<f32>,
+    pub(super) gradient: Vec<f32>,
+    /// What a step is told.
+    pub(super) order: Vec<i32>,
+    /// What it says: ln p of its rows, and what it met.
+    pub(super) report: Vec<f64>,
     launches: Vec<Launch>,
     /// Whether the host has made the weights of `parameters`.
-    host_is_loaded: bool,
+    pub(super) host_is_loaded: bool,
+}
+
+/// Copies to a buffer, if the plan has it.
+pub(super) fn upload<T: Pod>(
+    device: &mut impl Device,
+    buffer: Option<Buffer>,
+    numbers: &[T],
+) -> Result<(), Diagnostic> {
+    buffer.map_or(Ok(()), |buffer| device.write(buffer, cast_slice(numbers)))
 }
 
 impl<D: Device> DeviceExecutable<D> {
@@ -67,6 +80,8 @@ impl<D: Device> DeviceExecutable<D> {
             in_doubt: vec![0; layout.plan.batch as usize],
             parameters: vec![0.0; parameters],
             gradient: vec![0.0; parameters],
+            order: Vec::with_capacity(layout.order()),
+            report: vec![0.0; layout.pitch() + MET],
             launches: Vec::with_capacity(Kernel::ALL.len()),
             host_is_loaded: false,
         };
@@ -124,19 +139,31 @@ impl<D: Device> DeviceExecutable<D> {
         }
     }
 
-    fn buffer(&self, name: &str) -> Option<Buffer> {
+    pub(super) fn buffer(&self, name: &str) -> Option<Buffer> {
         let at = self.fields.iter().position(|field| field.name == name)?;
         self.buffers[at]
     }
 
+    /// Gives the field of this name another buffer.
+    pub(super) fn replace(&mut self, name: &str, buffer: Buffer) {
+        if let Some(at) = self.fields.iter().position(|field| field.name == name) {
+            self.buffers[at] = Some(buffer);
+            self.words[at] = buffer.address;
+        }
+    }
+
     /// Changes the number of this name.
-    fn set(&mut self, name: &str, number: usize) {
+    pub(super) fn set(&mut self, name: &str, number: usize) {
         let at = self.fields.iter().position(|field| field.name == name);
         at.into_iter().for_each(|at| self.words[at] = number as u64);
     }
 
     /// Copies from the buffer of this name, if the plan has it.
-    fn download<T: Pod>(&mut self, name: &str, numbers: &mut [T]) -> Result<(), Diagnostic> {
+    pub(super) fn download<T: Pod>(
+        &mut self,
+        name: &str,
+        numbers: &mut [T],
+    ) -> Result<(), Diagnostic> {
         match self.buffer(name) {
             Some(buffer) => self.device.read(buffer, cast_slice_mut(numbers)),
             None => Ok(()),
@@ -144,7 +171,7 @@ impl<D: Device> DeviceExecutable<D> {
     }
 
     /// Launches some kernels, those that have something to do, for `rows` rows of a batch.
-    fn launch(&mut self, rows: usize, kernels: &[Kernel]) -> Result<(), Diagnostic> {
+    pub(super) fn launch(&mut self, rows: usize, kernels: &[Kernel]) -> Result<(), Diagnostic> {
         self.set("rows", rows);
         let launches = kernels.iter().filter_map(|&kernel| self.layout.launch(kernel, rows));
         self.staging.launches.clear();
@@ -159,9 +186,8 @@ impl<D: Device> DeviceExecutable<D> {
         if self.layout.weights.is_none() {
             return self.copy_weights();
         }
-        if let Some(buffer) = self.buffer("parameters") {
-            self.device.write(buffer, cast_slice(parameters))?;
-        }
+        let buffer = self.buffer("parameters");
+        upload(&mut self.device, buffer, parameters)?;
         self.launch(0, &Kernel::MAKE)
     }
 
@@ -182,16 +208,11 @@ impl<D: Device> DeviceExecutable<D> {
             let positive = coefficients.iter().copied().filter(|&number| number > 0.0);
             self.staging.least[part] = positive.fold(f32::INFINITY, f32::min);
         }
-        if let Some(buffer) = self.buffer("coefficients") {
-            self.device.write(buffer, cast_slice(&self.staging.coefficients))?;
-        }
-        if let Some(buffer) = self.buffer("certified") {
-            self.device.write(buffer, cast_slice(&self.staging.certified))?;
-        }
-        match self.buffer("least") {
-            Some(buffer) => self.device.write(buffer, cast_slice(&self.staging.least)),
-            None => Ok(()),
-        }
+        let names = ["coefficients", "certified", "least"];
+        let [coefficients, certified, least] = names.map(|name| self.buffer(name));
+        upload(&mut self.device, coefficients, &self.staging.coefficients)?;
+        upload(&mut self.device, certified, &self.staging.certified)?;
+        upload(&mut self.device, least, &self.staging.least)
     }
 
     /// Runs the passes over some rows of the data, and settles those in doubt. Returns how many there were.
@@ -202,31 +223,40 @@ impl<D: Device> DeviceExecutable<D> {
         log_p: &mut [f64],
         train: bool,
     ) -> Result<usize, Diagnostic> {
-        if let Some(buffer) = self.buffer("data") {
-            self.device.write(buffer, cast_slice(self.host.gather_rows(data, rows)))?;
-        }
+        let buffer = self.buffer("data");
+        upload(&mut self.device, buffer, self.host.gather_rows(data, rows))?;
         self.set("train", usize::from(train));
         self.launch(rows.len(), if train { &Kernel::PASSES } else { &Kernel::EVALUATE })?;
         self.download("log_p", log_p)?;
-        let mut in_doubt = std::mem::take(&mut self.staging.in_doubt);
-        let read = self.download("in_doubt", &mut in_doubt[..rows.len()]);
-        self.staging.in_doubt = in_doubt;
-        read?;
         if train {
             self.take_gradients()?;
         }
-        let missing = data.has_missing();
-        if self.staging.in_doubt[..rows.len()].iter().any(|&flag| flag != 0) {
+        self.settle(rows.len(), data.has_missing(), train, log_p)
+    }
+
+    /// Evaluates the rows in doubt on the host, which has gathered the batch. Returns how many there were.
+    pub(super) fn settle(
+        &mut self,
+        rows: usize,
+        missing: bool,
+        train: bool,
+        log_p: &mut [f64],
+    ) -> Result<usize, Diagnostic> {
+        let mut in_doubt = std::mem::take(&mut self.staging.in_doubt);
+        let read = self.download("in_doubt", &mut in_doubt[..rows]);
+        self.staging.in_doubt = in_doubt;
+        read?;
+        if self.staging.in_doubt[..rows].iter().any(|&flag| flag != 0) {
             self.load_host();
         }
-        let in_doubt = self.staging.in_doubt[..rows.len()].iter().zip(0..);
+        let in_doubt = self.staging.in_doubt[..rows].iter().zip(0..);
         let in_doubt = in_doubt.filter(|(flag, _)| **flag != 0).map(|(_, row)| row);
         Ok(self.host.settle(in_doubt, missing, train, log_p))
     }
 
     /// What the host has of the gradients by coefficients before rows in doubt add theirs: all others' if it
     /// takes them back to parameters, else nothing.
-    fn take_gradients(&mut self) -> Result<(), Diagnostic> {
+    pub(super) fn take_gradients(&mut self) -> Result<(), Diagnostic> {
         let parts = self.layout.plan.parts.len();
         if self.layout.weights.is_some() {
             (0..parts).for_each(|part| self.host.d_coefficients(part).fill(0.0));
@@ -259,16 +289,21 @@ impl<D: Device> DeviceExecutable<D> {
         }
         self.download("gradient", gradient)?;
         if in_logs > 0 {
-            self.host.collect_gradients(parameters, &mut self.staging.gradient);
-            let pairs = gradient.iter_mut().zip(&self.staging.gradient);
-            pairs.for_each(|(sum, &more)| *sum += more);
+            self.add_settled(gradient);
         }
         Ok(in_logs)
     }
 
+    /// Adds what the rows that the host has settled give to a gradient.
+    pub(super) fn add_settled(&mut self, gradient: &mut [f32]) {
+        let Staging { parameters, gradient: more, .. } = &mut self.staging;
+        self.host.collect_gradients(parameters, more);
+        gradient.iter_mut().zip(more).for_each(|(sum, &mut more)| *sum += more);
+    }
+
     /// Runs `work` unless the device has failed before. Where it fails, the results are no numbers, and the
     /// fault is kept until it is asked for.
-    fn guarded(
+    pub(super) fn guarded(
         &mut self,
         log_p: &mut [f64],
         work: impl FnOnce(&mut Self, &mut [f64]) -> Result<usize, Diagnostic>,
@@ -328,6 +363,11 @@ impl<D: Device> Executable for DeviceExecutable<D> {
 
     fn fault(&self) -> Option<Diagnostic> {
         self.fault.clone()
+    }
+
+    /// None where the host makes the weights: it needs the parameters for that in each step.
+    fn stepper(&mut self) -> Option<&mut dyn Stepper> {
+        self.layout.weights.is_some().then_some(self as &mut dyn Stepper)
     }
 
     fn arithmetic(&self) -> String {

@@ -180,9 +180,10 @@ impl Device for Gpu {
         Ok(Buffer { index: self.allocations.len() - 1, address, bytes })
     }
 
-    fn write(&mut self, buffer: Buffer, bytes: &[u8]) -> Result<(), Diagnostic> {
+    fn write_at(&mut self, buffer: Buffer, at: usize, bytes: &[u8]) -> Result<(), Diagnostic> {
         let memory = &mut self.allocations[buffer.index];
-        let copied = self.stream.memcpy_htod(bytes, &mut memory.slice_mut(..bytes.len()));
+        let mut place = memory.slice_mut(at..at + bytes.len());
+        let copied = self.stream.memcpy_htod(bytes, &mut place);
         copied.map_err(|error| fault("copying to the device", error))
     }
 

@@ -20,7 +20,7 @@ pub(super) enum Content {
 }
 
 /// Fields of `Buffers`.
-pub(super) const FIELDS: usize = 39;
+pub(super) const FIELDS: usize = 46;
 
 /// A field of `Buffers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Layout {
     pub(super) weights: Option<WeightTables>,
     /// All coefficients as far as nothing learns them, zero elsewhere.
     pub(super) constants: Vec<f32>,
+    /// Learnable tensors: an optimiser has a step for each.
+    pub(super) tensors: usize,
     sizes: Sizes,
 }
 
@@ -86,7 +88,8 @@ impl Layout {
         let weights = WeightTables::new(compiled, &plan, &tables, &leasts);
         let sectors = weights.as_ref().map_or(0, |made| count(&made.sectors, weights::SECTOR));
         let sizes = Sizes::of(&plan, &specialisation, sectors);
-        Layout { plan, specialisation, tables, weights, constants, sizes }
+        let tensors = compiled.parameters.tensors().iter().count();
+        Layout { plan, specialisation, tables, weights, constants, tensors, sizes }
     }
 
     /// The tables that never change, with the names of the buffers that hold them.
@@ -106,6 +109,21 @@ impl Layout {
     /// Whether the device makes the weights; else the host does, and they are copied.
     pub fn makes_weights(&self) -> bool {
         self.weights.is_some()
+    }
+
+    /// Learned numbers, where the device makes the weights of them.
+    pub(super) fn learned(&self) -> usize {
+        self.weights.as_ref().map_or(0, |made| made.parameters)
+    }
+
+    /// Rows of a batch that there is room for.
+    pub(super) fn pitch(&self) -> usize {
+        self.sizes.pitch
+    }
+
+    /// Words of what a step is told: an optimiser's step for each tensor, then the rows of its batch.
+    pub(super) fn order(&self) -> usize {
+        self.tensors * UPDATE + self.sizes.pitch
     }
 
     /// All coefficients as far as nothing learns them, zero elsewhere.
@@ -128,7 +146,8 @@ impl Layout {
             let found = words.iter().find(|(table, _)| *table == name);
             buffer(name, found.map_or(0, |(_, words)| words.len()), true)
         };
-        let input = |name, words| buffer(name, words, true);
+        let trains = back == 1;
+        let of_step = |words: usize| back * usize::from(self.weights.is_some()) * words;
         let output = |name, words| buffer(name, words, false);
         let number = |name, number: usize| Field { name, content: Content::Number(number as u64) };
         [
@@ -139,18 +158,23 @@ impl Layout {
             output("coefficients", tables.coefficients),
             output("certified", plan.parts.len()),
             output("least", plan.parts.len()),
-            input("data", pitch * plan.variables as usize),
+            buffer("data", pitch * plan.variables as usize, !trains),
             output("handed", tables.handed * pitch),
             output("handed_exponents", tables.outputs * pitch),
             output("handed_bounds", tables.outputs * pitch),
             output("d_handed", back * tables.handed * pitch),
-            output("log_p", 2 * pitch),
+            output("log_p", 2 * (pitch + MET)),
             output("in_doubt", pitch),
             output("partial", back * shards * tables.coefficients),
             output("d_coefficients", back * tables.coefficients),
             output("workspace", if specialisation.shared { 0 } else { workspace }),
-            input("parameters", made.parameters),
+            buffer("parameters", made.parameters, !trains),
             output("gradient", back * made.parameters),
+            output("first", back * made.parameters),
+            output("second", back * made.parameters),
+            buffer("updates", of_step(self.order()), true),
+            // As large as the data set that comes.
+            buffer("held", 0, true),
             table("weight_rows"),
             output("row_least", weight_rows),
             table("sectors"),
@@ -171,6 +195,9 @@ impl Layout {
             number("network_columns", made.columns),
             number("network_size", made.network),
             number("network_blocks", network_blocks),
+            number("parameters_count", made.parameters),
+            number("updates_count", self.tensors),
+            number("held_bytes", 0),
         ]
     }
 
@@ -184,7 +211,11 @@ impl Layout {
         let learned = self.weights.as_ref();
         let rows_of_weights = learned.map_or(0, |made| count(&made.rows, weights::ROW));
         let numbers = |count: usize| (count.div_ceil(threads), BLOCKS, 0);
+        let cells = self.sizes.pitch * self.plan.variables.max(1) as usize;
         let (items, most, arena) = match kernel {
+            Kernel::GatherRows => numbers(cells),
+            Kernel::Inspect => numbers(self.learned().max(rows)),
+            Kernel::UpdateParameters => numbers(self.learned()),
             Kernel::MakeLogits | Kernel::LogitsBack => (network_blocks, BLOCKS, arenas.network),
             Kernel::MakeWeights | Kernel::WeightsBack => warps(rows_of_weights),
             Kernel::Certify => warps(learned.map_or(0, |_| self.plan.parts.len())),
@@ -213,6 +244,12 @@ impl Layout {
 fn buffer(name: &'static str, words: usize, constant: bool) -> Field {
     Field { name, content: Content::Buffer { bytes: words * WORD, constant } }
 }
+
+/// Words of an `Update` of the kernels.
+pub(super) const UPDATE: usize = 12;
+
+/// What a step may meet, in the order of `Met` of the kernels, a double each behind `log_p`.
+pub(super) const MET: usize = 3;
 
 /// Bytes of a number.
 const WORD: usize = size_of::<f32>();

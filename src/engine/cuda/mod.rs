@@ -6,7 +6,7 @@
 //! coefficients are summed over a block's rows in a fixed order, then over blocks: no two runs differ.
 //!
 //! `tables` turns a plan into tables, `emit` makes the source, `layout` knows all memory before anything runs,
-//! `executable` runs a plan on any [`Device`], `compile` and `cache` make code of source and keep it, `gpu` is the
+//! `executable` runs a plan on any [`Device`], `stepper` takes whole steps of learning there, `compile` and `cache` make code of source and keep it, `gpu` is the
 //! device that the driver offers, and `raw` has the calls that only promises make safe.
 
 mod cache;
@@ -18,6 +18,7 @@ mod gpu;
 mod layout;
 mod manifest;
 mod raw;
+mod stepper;
 mod tables;
 mod weights;
 

@@ -143,9 +143,9 @@ impl Device for CpuDevice {
         Ok(Buffer { index, address, bytes })
     }
 
-    fn write(&mut self, buffer: Buffer, bytes: &[u8]) -> Result<(), Diagnostic> {
-        assert!(bytes.len() <= buffer.bytes);
-        self.send(b'W', &[buffer.address, bytes.len() as u64], bytes)
+    fn write_at(&mut self, buffer: Buffer, at: usize, bytes: &[u8]) -> Result<(), Diagnostic> {
+        assert!(at + bytes.len() <= buffer.bytes);
+        self.send(b'W', &[buffer.address + at as u64, bytes.len() as u64], bytes)
     }
 
     fn read(&mut self, buffer: Buffer, bytes: &mut [u8]) -> Result<(), Diagnostic> {
