@@ -89,6 +89,8 @@ __device__ __forceinline__ void other(
         look_up<0>(lane, step.column, table, step.states, step.out.units, units);
     } else if (OCCURS(GAUSSIAN) && step.op == GAUSSIAN) {
         log_densities(column_of(lane, step.column), table, step.out.units, out);
+    } else if (OCCURS(SPARSE) && step.op == SPARSE) {
+        sparse(buffers, lane, step, in);
     } else if (OCCURS(LOG_LOOKUP) && step.op == LOG_LOOKUP) {
         log_rows(column_of(lane, step.column), table, step.states, step.out.units, out);
     } else if (OCCURS(POISSON) && step.op == POISSON) {

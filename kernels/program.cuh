@@ -33,7 +33,8 @@ enum Op {
     EXPONENTIATE,
     SUM,
     MIX,
-    PRODUCT_SUM
+    PRODUCT_SUM,
+    SPARSE
 };
 
 // Whether an operation is among those of the template parameter OPS; the code of others is not generated.
@@ -52,7 +53,8 @@ struct Operand {
 };
 
 // One step. What `table`, `column` and `states` mean depends on the operation, as in the plan; an IMPORT
-// has its first row of `handed` in `table` and its row of exponents in `column`.
+// has its first row of `handed` in `table` and its row of exponents in `column`; a SPARSE sum its first list
+// in `table` and the number of its left factors in `column`.
 struct Step {
     int op;
     int table;
@@ -63,6 +65,17 @@ struct Step {
     int width;  // Columns of its table: units that it sums over.
     int pitch;  // `width`, rounded up to a multiple of four.
     Operand out;
+};
+
+// A term of a sparse sum: rows of its factors, and its weight's place among the part's coefficients. NOWHERE
+// for one.
+struct Term {
+    int left, right, weight;
+};
+
+// The terms of one unit of a sparse sum.
+struct List {
+    int first, end;
 };
 
 // What a column reads: a variable of the data, or, where that is NOWHERE, one value for all rows.
@@ -142,6 +155,8 @@ struct Buffers {
     const Operand* operands;
     const Column* columns;
     const Part* parts;         // The head is last.
+    const List* lists;
+    const Term* terms;
     float* coefficients;       // Part by part.
     int* certified;            // By part: whether no product can lose a unit.
     float* least;               // By part: the least weight above zero, or zero.

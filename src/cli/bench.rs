@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::answer::{Answer, Table, thousands};
-use super::args::Bench;
+use super::args::{Bench, EngineName};
 use super::failure::Failure;
 use super::load::{self, Ready};
 use super::{engine, peak, run};
@@ -39,12 +39,12 @@ struct Report {
     /// Rows a second in training.
     samples_per_second: f64,
     /// Multiply-adds a second of a training step, of the circuit's alone, over those of the measured
-    /// peak of as many threads.
-    peak_fraction: f64,
+    /// peak of as many threads; null on a device, whose peak is not measured.
+    peak_fraction: Option<f64>,
     /// The same of an evaluation.
-    eval_peak_fraction: f64,
+    eval_peak_fraction: Option<f64>,
     /// Thousand million multiply-adds a second, twice: the measured peak.
-    peak_gflops: f64,
+    peak_gflops: Option<f64>,
     batch: u32,
     threads: usize,
     arithmetic: String,
@@ -63,7 +63,8 @@ pub fn run(args: &Bench) -> Result<Answer, Failure> {
         None => random(ready.compiled.written.variables(), batch as usize * BATCHES)?,
     };
     let threads = run::threads(&args.run);
-    let peak = peak::multiply_adds_per_second(threads);
+    let on_cpu = args.run.engine == EngineName::Cpu;
+    let peak = on_cpu.then(|| peak::multiply_adds_per_second(threads));
     let step = train_step(args, &ready, &data)?;
     let (eval, arithmetic) = evaluation(args, &ready, &data)?;
     let plan = engine::planned(&ready.compiled, &args.run, Purpose::Evaluate, batch)?;
@@ -72,9 +73,9 @@ pub fn run(args: &Bench) -> Result<Answer, Failure> {
         train_step_ms: step * 1e3,
         eval_ms: eval * 1e3,
         samples_per_second: f64::from(batch) / step,
-        peak_fraction: PASSES * forward / step / peak,
-        eval_peak_fraction: forward / eval / peak,
-        peak_gflops: 2.0 * peak / 1e9,
+        peak_fraction: peak.map(|peak| PASSES * forward / step / peak),
+        eval_peak_fraction: peak.map(|peak| forward / eval / peak),
+        peak_gflops: peak.map(|peak| 2.0 * peak / 1e9),
         batch,
         threads,
         arithmetic,
@@ -83,7 +84,7 @@ pub fn run(args: &Bench) -> Result<Answer, Failure> {
     Ok(answer.warnings(ready.compiled.warnings.clone(), &ready.source))
 }
 
-/// Seconds of a training step.
+/// Seconds of a training step, which the engine takes if it can.
 fn train_step(args: &Bench, ready: &Ready, data: &Dataset) -> Result<f64, Failure> {
     let compiled = &ready.compiled;
     let (parameters, batch) = (&compiled.parameters, args.batch.get());
@@ -95,6 +96,12 @@ fn train_step(args: &Bench, ready: &Ready, data: &Dataset) -> Result<f64, Failur
     let mut gradient = vec![0.0; flat.len()];
     let mut batches = Batches::new(0, data.rows(), batch as usize);
     let mut log_p = vec![0.0; batches.size()];
+    if let Some(stepper) = executable.stepper() {
+        stepper.begin(data, &flat, optimizer.moments());
+        return Ok(seconds(|step| {
+            stepper.step(data, batches.draw(step), optimizer.next_step(1.0), &mut log_p);
+        }));
+    }
     Ok(seconds(|step| {
         let rows = batches.draw(step);
         executable.gradient(&flat, data, rows, &mut log_p, &mut gradient);
@@ -147,14 +154,17 @@ fn random(variables: &Variables, rows: usize) -> Result<Dataset, Failure> {
 }
 
 fn table(report: &Report) -> Table {
-    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let none = || "–".to_string();
+    let percent =
+        |share: Option<f64>| share.map_or_else(none, |share| format!("{:.1} %", 100.0 * share));
+    let peak = report.peak_gflops.map_or_else(none, |peak| format!("{peak:.0} GFLOP/s"));
     Table::new()
         .row([&"training step", &format!("{:.3} ms", report.train_step_ms)])
         .row([&"evaluation", &format!("{:.3} ms", report.eval_ms)])
         .row([&"rows a second", &thousands(report.samples_per_second as u64)])
         .row([&"batch", &thousands(report.batch)])
         .row([&"threads", &report.threads])
-        .row([&"measured peak", &format!("{:.0} GFLOP/s", report.peak_gflops)])
+        .row([&"measured peak", &peak])
         .row([&"share of it, training", &percent(report.peak_fraction)])
         .row([&"share of it, evaluation", &percent(report.eval_peak_fraction)])
 }

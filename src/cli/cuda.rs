@@ -36,7 +36,7 @@ pub fn emitted(
     compiled: &Compiled,
     architecture: Option<Architecture>,
 ) -> Result<String, Failure> {
-    let source = source(&Specialisation::of(plan, &compiled.parameters)?);
+    let source = source(&Specialisation::of(plan, &compiled.parameters));
     if emit == Some(Emit::Cuda) {
         return Ok(source);
     }
@@ -44,7 +44,7 @@ pub fn emitted(
     Ok(String::from_utf8_lossy(&module.code).into_owned())
 }
 
-/// Writes a folder: code, source, manifest and tables.
+/// Writes a folder: code, source, manifest, header and tables.
 ///
 /// # Errors
 /// E0701 without NVRTC; E0001 for what cannot be written.
@@ -54,7 +54,7 @@ pub fn write(
     compiled: &Compiled,
     architecture: Architecture,
 ) -> Result<(), Failure> {
-    let specialisation = Specialisation::of(plan, &compiled.parameters)?;
+    let specialisation = Specialisation::of(plan, &compiled.parameters);
     let source = source(&specialisation);
     let layout = Layout::new(compiled, plan.clone(), specialisation);
     let module = compile(&source, architecture, Form::Cubin)?;
@@ -70,6 +70,7 @@ pub fn write(
         let constants = little_ended(layout.constants(), |number| number.to_le_bytes());
         file("coefficients.bin", &constants)?;
         let text = serde_json::to_string_pretty(&manifest).map_err(io::Error::from)?;
+        file("module.h", manifest.header().as_bytes())?;
         file("manifest.json", format!("{text}\n").as_bytes())
     });
     written.map_err(|error| {

@@ -1,10 +1,13 @@
 //! The CUDA engine without a device: its kernels run on the processor, against the oracle.
 
+mod artifact;
 mod learning;
+mod sparse;
 
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::sync::Arc;
 
 use pcc::circuit::SourceMap;
@@ -13,8 +16,8 @@ use pcc::data::Dataset;
 use pcc::diag::{Code, Diagnostic};
 use pcc::engine::cuda::compile as compile_cuda;
 use pcc::engine::cuda::{
-    Architecture, Arenas, Buffer, Device, DeviceExecutable, Form, Kernel, Launch, Layout, Manifest,
-    Specialisation, compiler, source,
+    Architecture, Arenas, Buffer, Cache, Device, DeviceExecutable, Form, Kernel, Launch, Layout,
+    Manifest, Specialisation, compiler, executable, probe, source,
 };
 use pcc::engine::{Executable, Tally};
 use pcc::param::direct::Direct;
@@ -37,7 +40,7 @@ pub fn skipped(test: &str, why: &str) {
 
 /// What serves all plans, in blocks of so many threads. Width 4 is left to the kernels for any width.
 fn general(threads: u32, shared: bool) -> Specialisation {
-    let (part_ops, head_ops, widths) = (0x1fff, 0x1fff, [1, 2, 3, 5].into());
+    let (part_ops, head_ops, widths) = (0x3fff, 0x3fff, [1, 2, 3, 5].into());
     let arenas = Arenas { parts: 0, head: 0, network: 0 };
     Specialisation { threads, shared, arenas, part_ops, head_ops, widths, any_width: true }
 }
@@ -47,7 +50,40 @@ fn planned(compiled: &Compiled, purpose: Purpose, schedule: Schedule, batch: u32
     plan(&compiled.circuit, &compiled.parameters, &options)
 }
 
-/// log p and gradients by the kernels.
+/// What makes an engine of a plan.
+type Make<'a> = &'a dyn Fn(&Arc<Compiled>, Plan) -> Box<dyn Executable>;
+
+/// The engine on kernels that run on the processor.
+fn on_processor(
+    kernels: &cpu_device::Compiled,
+    order: Order,
+) -> impl Fn(&Arc<Compiled>, Plan) -> Box<dyn Executable> {
+    move |compiled, plan| {
+        let Specialisation { arenas, .. } = Specialisation::of(&plan, &compiled.parameters);
+        let specialisation = Specialisation { arenas, ..kernels.specialisation.clone() };
+        let layout = Layout::new(compiled, plan, specialisation);
+        let device = kernels.start(order);
+        Box::new(DeviceExecutable::new(compiled.clone(), layout, device, 1).unwrap())
+    }
+}
+
+/// The engine on the device at hand, its modules kept in a folder.
+fn on_device(folder: &Path) -> impl Fn(&Arc<Compiled>, Plan) -> Box<dyn Executable> {
+    let cache = Cache::new(folder);
+    move |compiled, plan| Box::new(executable(compiled.clone(), plan, 1, Some(&cache)).unwrap())
+}
+
+/// Whether this machine has a device. Where it has none, says that a test did not run, or fails if
+/// `PCC_REQUIRE_CUDA` demands one.
+fn has_device(test: &str) -> bool {
+    let Err(fault) = probe() else { return true };
+    let demanded = std::env::var("PCC_REQUIRE_CUDA").is_ok_and(|value| value == "1");
+    assert!(!demanded, "PCC_REQUIRE_CUDA: {test}: {}", fault.message);
+    skipped(test, &fault.message);
+    false
+}
+
+/// log p and gradients by kernels on the processor.
 fn by_kernels(
     kernels: &cpu_device::Compiled,
     order: Order,
@@ -56,15 +92,19 @@ fn by_kernels(
     data: &Dataset,
     schedule: Schedule,
 ) -> (Vec<f64>, Vec<f32>, Tally) {
+    by_engine(&on_processor(kernels, order), compiled, flat, data, schedule)
+}
+
+/// log p and gradients by an engine.
+fn by_engine(
+    make: Make<'_>,
+    compiled: &Arc<Compiled>,
+    flat: &[f32],
+    data: &Dataset,
+    schedule: Schedule,
+) -> (Vec<f64>, Vec<f32>, Tally) {
     let rows: Vec<u32> = (0..data.rows() as u32).collect();
-    let run = |purpose, batch| {
-        let plan = planned(compiled, purpose, schedule, batch);
-        let Specialisation { arenas, .. } =
-            Specialisation::of(&plan, &compiled.parameters).unwrap();
-        let specialisation = Specialisation { arenas, ..kernels.specialisation.clone() };
-        let layout = Layout::new(compiled, plan, specialisation);
-        DeviceExecutable::new(compiled.clone(), layout, kernels.start(order), 1).unwrap()
-    };
+    let run = |purpose, batch| make(compiled, planned(compiled, purpose, schedule, batch));
     let mut train = run(Purpose::Train, data.rows() as u32);
     let mut log_p = vec![f64::NAN; rows.len()];
     let mut gradient = vec![f32::NAN; flat.len()];
@@ -160,6 +200,27 @@ fn gradients_are_the_same_to_the_bit_in_every_order_of_threads() {
     }
 }
 
+#[test]
+fn the_device_at_hand_agrees_with_the_oracle_on_random_circuits() {
+    if !has_device("kernels on a device") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let make = on_device(folder.path());
+    for seed in 0..40 {
+        let (compiled, flat, data) = case(seed);
+        let double: Vec<f64> = flat.iter().map(|&value| value.into()).collect();
+        let expected = by_reference(&compiled, &double, &data);
+        for schedule in [Schedule::Wide, Schedule::Deep] {
+            let run = || by_engine(&make, &compiled, &flat, &data, schedule);
+            let (log_p, gradient, tally) = run();
+            let name = format!("seed {seed}, {schedule:?}");
+            assert_agree(&name, &compiled, &expected, (&log_p, &gradient));
+            assert!(run() == (log_p, gradient, tally), "{name}: twice the same bits");
+        }
+    }
+}
+
 /// A device that is lost at its first launch.
 struct Lost;
 
@@ -189,7 +250,7 @@ impl Device for Lost {
 fn a_lost_device_leaves_a_diagnostic_and_no_numbers() {
     let (compiled, flat, data) = case(0);
     let plan = planned(&compiled, Purpose::Train, Schedule::Wide, data.rows() as u32);
-    let specialisation = Specialisation::of(&plan, &compiled.parameters).unwrap();
+    let specialisation = Specialisation::of(&plan, &compiled.parameters);
     let layout = Layout::new(&compiled, plan, specialisation);
     let mut lost = DeviceExecutable::new(compiled, layout, Lost, 1).unwrap();
     let rows: Vec<u32> = (0..data.rows() as u32).collect();
@@ -315,7 +376,7 @@ fn specialisations() -> Vec<(String, Specialisation)> {
         // A module has all kernels, so one for training is one for evaluation.
         for schedule in [Schedule::Wide, Schedule::Deep] {
             let plan = planned(compiled, Purpose::Train, schedule, 500);
-            let made = Specialisation::of(&plan, &compiled.parameters).unwrap();
+            let made = Specialisation::of(&plan, &compiled.parameters);
             if found.iter().all(|(_, other)| other.constants() != made.constants()) {
                 found.push((format!("{name}, {schedule:?}"), made));
             }
@@ -384,7 +445,7 @@ fn the_kernels_buffers_have_the_manifests_fields_in_its_order() {
 }
 
 fn manifest(compiled: &Compiled, plan: &Plan) -> Manifest {
-    let specialisation = Specialisation::of(plan, &compiled.parameters).unwrap();
+    let specialisation = Specialisation::of(plan, &compiled.parameters);
     let layout = Layout::new(compiled, plan.clone(), specialisation);
     Manifest::new(&layout, &compiled.parameters, Architecture(90))
 }
@@ -400,7 +461,7 @@ fn constants_and_manifests_are_those_on_record() {
             let compiled = compiled_text(&text);
             for purpose in [Purpose::Evaluate, Purpose::Train] {
                 let plan = planned(&compiled, purpose, Schedule::Wide, 500);
-                let constants = Specialisation::of(&plan, &compiled.parameters).unwrap().constants();
+                let constants = Specialisation::of(&plan, &compiled.parameters).constants();
                 let mut manifest = serde_json::to_value(manifest(&compiled, &plan)).unwrap();
                 // One of many.
                 manifest["coefficients"].as_array_mut().unwrap().truncate(3);

@@ -2,7 +2,7 @@
 //!
 //! Truth comes from the tests' own structures, evaluated by definition, from which the texts are made.
 
-mod diagrams;
+pub mod diagrams;
 mod files;
 mod formulas;
 mod networks;

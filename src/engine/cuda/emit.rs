@@ -9,18 +9,18 @@ use std::fmt::Write;
 
 use super::tables::{self, Arenas, OPS};
 use super::weights::network_rows;
-use crate::diag::{Code, Diagnostic};
 use crate::plan::{Op, Part, Plan};
 use crate::sector::Parameters;
 
 /// The files, in the order in which they build on each other.
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 13] = [
     ("program.cuh", include_str!("../../../kernels/program.cuh")),
     ("lane.cuh", include_str!("../../../kernels/lane.cuh")),
     ("scale.cuh", include_str!("../../../kernels/scale.cuh")),
     ("product.cuh", include_str!("../../../kernels/product.cuh")),
     ("sum.cuh", include_str!("../../../kernels/sum.cuh")),
     ("leaf.cuh", include_str!("../../../kernels/leaf.cuh")),
+    ("sparse.cuh", include_str!("../../../kernels/sparse.cuh")),
     ("forward.cuh", include_str!("../../../kernels/forward.cuh")),
     ("reduce.cuh", include_str!("../../../kernels/reduce.cuh")),
     ("backward.cuh", include_str!("../../../kernels/backward.cuh")),
@@ -64,10 +64,7 @@ const RESIDENT: u32 = 256;
 impl Specialisation {
     /// What suits a plan and the parameters that it learns: as many threads as leave the arena in shared
     /// memory, at least a warp; 128, and the arena in global memory, where even that does not fit.
-    ///
-    /// # Errors
-    /// E0702 for a plan with an operation that has no kernel.
-    pub fn of(plan: &Plan, parameters: &Parameters) -> Result<Self, Diagnostic> {
+    pub fn of(plan: &Plan, parameters: &Parameters) -> Self {
         let arenas = Arenas::of(plan, network_rows(parameters));
         let fits = |&threads: &u32| {
             let row = threads as usize * size_of::<f32>();
@@ -81,7 +78,7 @@ impl Specialisation {
             let runs = |part: &Part| part.program as usize == number;
             let mut ops = 0;
             for step in &program.steps {
-                ops |= 1 << tables::code(step.op).ok_or_else(|| no_kernel(step.op))?;
+                ops |= 1 << tables::code(step.op);
             }
             head_ops |= if runs(plan.head()) { ops } else { 0 };
             part_ops |= if plan.below_head().iter().any(runs) { ops } else { 0 };
@@ -95,7 +92,7 @@ impl Specialisation {
         }
         let threads = fitting.unwrap_or(128);
         let shared = fitting.is_some();
-        Ok(Specialisation { threads, shared, arenas, part_ops, head_ops, widths, any_width })
+        Specialisation { threads, shared, arenas, part_ops, head_ops, widths, any_width }
     }
 
     /// The constants, as the preprocessor reads them.
@@ -124,11 +121,6 @@ impl Specialisation {
         let bytes = self.arenas.largest() * self.threads as usize * size_of::<f32>();
         if self.shared { bytes } else { 0 }
     }
-}
-
-fn no_kernel(op: Op) -> Diagnostic {
-    let message = format!("the CUDA engine has no kernel for the operation `{}` yet", op.name());
-    Diagnostic::new(Code::E0702, message).help("the CPU engine has: `--engine cpu`")
 }
 
 /// The whole source of the kernels, one translation unit without includes.

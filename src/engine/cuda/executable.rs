@@ -9,7 +9,8 @@ use std::sync::Arc;
 use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 
 use super::device::{Buffer, Device, Kernel, Launch};
-use super::layout::{Content, FIELDS, Field, Layout, MET};
+use super::held::Held;
+use super::layout::{Content, FIELDS, Field, Layout, MET, UPDATE};
 use crate::compile::Compiled;
 use crate::data::Dataset;
 use crate::diag::Diagnostic;
@@ -28,6 +29,8 @@ pub struct DeviceExecutable<D> {
     buffers: [Option<Buffer>; FIELDS],
     /// What the kernels are given: addresses and numbers, by field.
     words: [u64; FIELDS],
+    /// The data sets that it was prepared for.
+    pub(super) held: Vec<Held>,
     pub(super) staging: Staging,
     pub(super) fault: Option<Diagnostic>,
 }
@@ -92,6 +95,7 @@ impl<D: Device> DeviceExecutable<D> {
             layout,
             buffers: [None; FIELDS],
             words: [0; FIELDS],
+            held: Vec::new(),
             staging,
             fault: None,
         };
@@ -223,35 +227,52 @@ impl<D: Device> DeviceExecutable<D> {
         log_p: &mut [f64],
         train: bool,
     ) -> Result<usize, Diagnostic> {
-        let buffer = self.buffer("data");
-        upload(&mut self.device, buffer, self.host.gather_rows(data, rows))?;
+        let is_held = self.draw_from(data);
+        if is_held {
+            let no_updates = std::iter::repeat_n(0, self.layout.updates() * UPDATE);
+            self.send_order(rows, no_updates)?;
+            self.launch(rows.len(), &[Kernel::GatherRows])?;
+        } else {
+            let buffer = self.buffer("data");
+            upload(&mut self.device, buffer, self.host.gather_rows(data, rows))?;
+        }
         self.set("train", usize::from(train));
         self.launch(rows.len(), if train { &Kernel::PASSES } else { &Kernel::EVALUATE })?;
         self.download("log_p", log_p)?;
         if train {
             self.take_gradients()?;
         }
-        self.settle(rows.len(), data.has_missing(), train, log_p)
+        if !self.is_in_doubt(rows.len())? {
+            return Ok(0);
+        }
+        if is_held {
+            self.host.gather_rows(data, rows);
+        }
+        Ok(self.settle(rows.len(), data.has_missing(), train, log_p))
     }
 
-    /// Evaluates the rows in doubt on the host, which has gathered the batch. Returns how many there were.
+    /// Reads which rows are in doubt. Returns whether there are any.
+    pub(super) fn is_in_doubt(&mut self, rows: usize) -> Result<bool, Diagnostic> {
+        let mut in_doubt = std::mem::take(&mut self.staging.in_doubt);
+        let read = self.download("in_doubt", &mut in_doubt[..rows]);
+        self.staging.in_doubt = in_doubt;
+        read?;
+        Ok(self.staging.in_doubt[..rows].iter().any(|&flag| flag != 0))
+    }
+
+    /// Evaluates the rows in doubt, which have been read, on the host, which has gathered the batch. Returns how
+    /// many there were.
     pub(super) fn settle(
         &mut self,
         rows: usize,
         missing: bool,
         train: bool,
         log_p: &mut [f64],
-    ) -> Result<usize, Diagnostic> {
-        let mut in_doubt = std::mem::take(&mut self.staging.in_doubt);
-        let read = self.download("in_doubt", &mut in_doubt[..rows]);
-        self.staging.in_doubt = in_doubt;
-        read?;
-        if self.staging.in_doubt[..rows].iter().any(|&flag| flag != 0) {
-            self.load_host();
-        }
+    ) -> usize {
+        self.load_host();
         let in_doubt = self.staging.in_doubt[..rows].iter().zip(0..);
         let in_doubt = in_doubt.filter(|(flag, _)| **flag != 0).map(|(_, row)| row);
-        Ok(self.host.settle(in_doubt, missing, train, log_p))
+        self.host.settle(in_doubt, missing, train, log_p)
     }
 
     /// What the host has of the gradients by coefficients before rows in doubt add theirs: all others' if it
@@ -359,6 +380,15 @@ impl<D: Device> Executable for DeviceExecutable<D> {
             gradient.fill(f32::NAN);
         }
         tally
+    }
+
+    /// Copies the data to the device, and keeps nothing in the memory of the host. Where they do not fit, batches are
+    /// copied as before.
+    fn prepare(&mut self, data: &Dataset) -> usize {
+        if self.fault.is_none() {
+            let _ = self.hold(data);
+        }
+        0
     }
 
     fn fault(&self) -> Option<Diagnostic> {

@@ -20,7 +20,7 @@ pub(super) enum Content {
 }
 
 /// Fields of `Buffers`.
-pub(super) const FIELDS: usize = 46;
+pub(super) const FIELDS: usize = 48;
 
 /// A field of `Buffers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,9 +121,14 @@ impl Layout {
         self.sizes.pitch
     }
 
-    /// Words of what a step is told: an optimiser's step for each tensor, then the rows of its batch.
+    /// Updates of a step: one a tensor, none of an evaluation.
+    pub(super) fn updates(&self) -> usize {
+        if self.plan.purpose == Purpose::Train { self.tensors } else { 0 }
+    }
+
+    /// Words of what the kernels of a batch are told: its updates, then its rows.
     pub(super) fn order(&self) -> usize {
-        self.tensors * UPDATE + self.sizes.pitch
+        self.updates() * UPDATE + self.sizes.pitch
     }
 
     /// All coefficients as far as nothing learns them, zero elsewhere.
@@ -147,7 +152,6 @@ impl Layout {
             buffer(name, found.map_or(0, |(_, words)| words.len()), true)
         };
         let trains = back == 1;
-        let of_step = |words: usize| back * usize::from(self.weights.is_some()) * words;
         let output = |name, words| buffer(name, words, false);
         let number = |name, number: usize| Field { name, content: Content::Number(number as u64) };
         [
@@ -155,10 +159,12 @@ impl Layout {
             table("operands"),
             table("columns"),
             table("parts"),
+            table("lists"),
+            table("terms"),
             output("coefficients", tables.coefficients),
             output("certified", plan.parts.len()),
             output("least", plan.parts.len()),
-            buffer("data", pitch * plan.variables as usize, !trains),
+            output("data", pitch * plan.variables as usize),
             output("handed", tables.handed * pitch),
             output("handed_exponents", tables.outputs * pitch),
             output("handed_bounds", tables.outputs * pitch),
@@ -172,7 +178,7 @@ impl Layout {
             output("gradient", back * made.parameters),
             output("first", back * made.parameters),
             output("second", back * made.parameters),
-            buffer("updates", of_step(self.order()), true),
+            buffer("updates", self.order(), true),
             // As large as the data set that comes.
             buffer("held", 0, true),
             table("weight_rows"),
@@ -196,7 +202,7 @@ impl Layout {
             number("network_size", made.network),
             number("network_blocks", network_blocks),
             number("parameters_count", made.parameters),
-            number("updates_count", self.tensors),
+            number("updates_count", self.updates()),
             number("held_bytes", 0),
         ]
     }

@@ -1,10 +1,12 @@
 //! What another program must know to load and launch the kernels of a plan: the manifest beside the code.
 //!
-//! `pcc compile --target cuda:sm_90 -o OUT` writes a folder: `module.cubin`, `module.cu`, `manifest.json`
-//! and the tables. To evaluate a batch: allocate the buffers, fill each that has a `file` from it, write
+//! `pcc compile --target cuda:sm_90 -o OUT` writes a folder: `module.cubin`, `module.cu`, `manifest.json`,
+//! `module.h` with what a program in C needs of it, and the tables. `docs/cuda-artifact.md` explains it. To evaluate a batch: allocate the buffers, fill each that has a `file` from it, write
 //! `parameters` and `data`, fill in a struct of 64-bit words from `buffers` in order, and launch the kernels in
 //! order on one stream, each with that struct as its only argument, by value. Where no kernel makes weights, write
 //! `coefficients` and `certified` in place of the parameters. Rows that come back `in_doubt` need the log domain.
+
+use std::fmt::Write;
 
 use serde::Serialize;
 
@@ -24,7 +26,10 @@ pub struct Manifest {
     format: u32,
     architecture: String,
     batch: u32,
+    /// Rows that there is room for.
+    pitch: usize,
     lanes: usize,
+    variables: u32,
     kernels: Vec<KernelEntry>,
     buffers: Vec<BufferEntry>,
     bytes: usize,
@@ -38,6 +43,7 @@ struct KernelEntry {
     blocks: u32,
     threads: u32,
     shared_bytes: u32,
+    makes_weights: bool,
 }
 
 /// A field of `Buffers`: memory, or a number.
@@ -73,7 +79,8 @@ impl Manifest {
             let launch = layout.launch(kernel, layout.plan.batch as usize)?;
             let (blocks, threads) = (launch.blocks, launch.threads);
             let shared_bytes = launch.shared_bytes;
-            Some(KernelEntry { name: kernel.name(), blocks, threads, shared_bytes })
+            let (name, makes_weights) = (kernel.name(), Kernel::MAKE.contains(&kernel));
+            Some(KernelEntry { name, blocks, threads, shared_bytes, makes_weights })
         });
         let words = layout.words();
         let file = |name: &str| words.iter().any(|(table, _)| *table == name);
@@ -84,7 +91,9 @@ impl Manifest {
             format: FORMAT,
             architecture: architecture.to_string(),
             batch: layout.plan.batch,
+            pitch: layout.pitch(),
             lanes: LANES,
+            variables: layout.plan.variables,
             kernels: kernels.collect(),
             buffers: fields.iter().map(entry).collect(),
             bytes: layout.bytes(),
@@ -98,7 +107,57 @@ impl Manifest {
                 .collect(),
         }
     }
+
+    /// What a program in C needs, as a header.
+    pub fn header(&self) -> String {
+        let mut text = String::from(HEADER);
+        let parameters: usize =
+            self.parameters.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
+        let numbers = [
+            ("BATCH", self.batch as usize),
+            ("PITCH", self.pitch),
+            ("LANES", self.lanes),
+            ("VARIABLES", self.variables as usize),
+            ("PARAMETERS", parameters),
+        ];
+        // Writing to a string cannot fail.
+        for (name, number) in numbers {
+            let _ = writeln!(text, "#define PCC_{name} {number}");
+        }
+        text.push_str("\nstatic const struct pcc_kernel pcc_kernels[] = {\n");
+        for KernelEntry { name, blocks, threads, shared_bytes, makes_weights } in &self.kernels {
+            let makes = i32::from(*makes_weights);
+            let _ =
+                writeln!(text, "    {{\"{name}\", {blocks}, {threads}, {shared_bytes}, {makes}}},");
+        }
+        text.push_str("};\n\nstatic const struct pcc_buffer pcc_buffers[] = {\n");
+        for BufferEntry { name, bytes, number, file, .. } in &self.buffers {
+            let (bytes, number) = (bytes.unwrap_or(0), number.unwrap_or(0));
+            let file = file.as_ref().map_or("0".to_string(), |file| format!("\"{file}\""));
+            let _ = writeln!(text, "    {{\"{name}\", {bytes}u, {number}u, {file}}},");
+        }
+        text.push_str("};\n");
+        text
+    }
 }
+
+/// What the constants of [`Manifest::header`] are.
+const HEADER: &str = "/* Launches and buffers of module.cubin: see docs/cuda-artifact.md. */
+
+struct pcc_kernel {
+    const char *name;
+    unsigned blocks, threads, shared_bytes;
+    int makes_weights; /* Not needed again while the parameters stay. */
+};
+
+/* A word of the kernels' argument: the address of `bytes` bytes, or `number`. */
+struct pcc_buffer {
+    const char *name;
+    unsigned long long bytes, number;
+    const char *file; /* What it begins with; 0 if nothing. */
+};
+
+";
 
 fn entry(field: &Field, has_file: bool) -> BufferEntry {
     let (bytes, constant, number) = match field.content {

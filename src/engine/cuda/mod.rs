@@ -15,6 +15,7 @@ mod device;
 mod emit;
 mod executable;
 mod gpu;
+mod held;
 mod layout;
 mod manifest;
 mod raw;
@@ -60,7 +61,7 @@ pub fn executable(
     threads: usize,
     cache: Option<&Cache>,
 ) -> Result<CudaExecutable, Diagnostic> {
-    let specialisation = Specialisation::of(&plan, &compiled.parameters)?;
+    let specialisation = Specialisation::of(&plan, &compiled.parameters);
     let gpu = Gpu::new(&source(&specialisation), specialisation.shared_bytes(), cache)?;
     let layout = Layout::new(&compiled, plan, specialisation);
     DeviceExecutable::new(compiled, layout, gpu, threads)

@@ -5,8 +5,6 @@
 //! host sends row numbers and the constants of the update, and reads ln p and what the step has met. Only where rows
 //! are in doubt does it stop in between, to add what the log domain says of them.
 
-use pulp::bytemuck::cast_slice;
-
 use super::device::{Device, Kernel};
 use super::executable::{DeviceExecutable, upload};
 use super::tables::words_of;
@@ -14,22 +12,6 @@ use crate::data::Dataset;
 use crate::diag::Diagnostic;
 use crate::engine::{Stepped, Stepper, Tally, Update};
 use crate::plan::Purpose;
-use crate::variables::VarKind;
-
-/// Values of the data set that are copied at a time.
-const PIECE: usize = 1 << 20;
-
-/// The byte of a missing value: categories of up to so many states are bytes.
-const MISSING: u8 = u8::MAX;
-
-/// Whether each value of a data set fits in a byte.
-fn fits_bytes(data: &Dataset) -> bool {
-    let variables = data.variables();
-    variables.ids().all(|var| match variables.kind(var) {
-        VarKind::Categorical { states } => states <= u32::from(MISSING),
-        VarKind::Real => false,
-    })
-}
 
 /// What a step has met, in the order of `Met` of the kernels.
 struct Met {
@@ -39,40 +21,6 @@ struct Met {
 }
 
 impl<D: Device> DeviceExecutable<D> {
-    /// Copies a data set to the device, over the one that is there if there is room.
-    fn hold(&mut self, data: &Dataset) -> Result<(), Diagnostic> {
-        let in_bytes = fits_bytes(data);
-        let columns = data.columns();
-        let width = if in_bytes { 1 } else { size_of::<f32>() };
-        let bytes = (data.rows() * columns * width).max(1);
-        let buffer = match self.buffer("held") {
-            Some(buffer) if buffer.bytes >= bytes => buffer,
-            _ => self.device.allocate(bytes).map_err(|fault| {
-                fault.note(format!("the data set takes {bytes} bytes on the device"))
-            })?,
-        };
-        self.replace("held", buffer);
-        self.set("held_bytes", usize::from(in_bytes));
-        let rows_at_a_time = (PIECE / columns.max(1)).max(1);
-        let mut reals = vec![0.0; columns];
-        let (mut piece, mut at) = (Vec::new(), 0);
-        for first in (0..data.rows()).step_by(rows_at_a_time) {
-            piece.clear();
-            for row in first..(first + rows_at_a_time).min(data.rows()) {
-                data.row(row, &mut reals);
-                match in_bytes {
-                    // A missing value is NaN, which no category is.
-                    true => piece
-                        .extend(reals.iter().map(|&x| if x.is_nan() { MISSING } else { x as u8 })),
-                    false => piece.extend_from_slice(cast_slice(&reals)),
-                }
-            }
-            self.device.write_at(buffer, at, &piece)?;
-            at += piece.len();
-        }
-        Ok(())
-    }
-
     fn take_over(
         &mut self,
         data: &Dataset,
@@ -87,16 +35,6 @@ impl<D: Device> DeviceExecutable<D> {
             upload(&mut self.device, buffer, numbers)?;
         }
         Ok(())
-    }
-
-    /// Sends what a step is told.
-    fn send_order(&mut self, rows: &[u32], updates: &[Update]) -> Result<(), Diagnostic> {
-        let order = &mut self.staging.order;
-        order.clear();
-        updates.iter().for_each(|update| order.extend(words(update)));
-        order.extend(rows.iter().map(|&row| row as i32));
-        let buffer = self.buffer("updates");
-        upload(&mut self.device, buffer, &self.staging.order)
     }
 
     /// Reads what a step says.
@@ -125,7 +63,8 @@ impl<D: Device> DeviceExecutable<D> {
         self.staging.host_is_loaded = false;
         self.host.gather_rows(data, rows);
         self.take_gradients()?;
-        let in_logs = self.settle(rows.len(), data.has_missing(), true, log_p)?;
+        self.is_in_doubt(rows.len())?;
+        let in_logs = self.settle(rows.len(), data.has_missing(), true, log_p);
         let mut gradient = vec![0.0; self.staging.parameters.len()];
         self.download("gradient", &mut gradient)?;
         self.add_settled(&mut gradient);
@@ -147,7 +86,8 @@ impl<D: Device> DeviceExecutable<D> {
         updates: &[Update],
         log_p: &mut [f64],
     ) -> Result<(usize, Stepped), Diagnostic> {
-        self.send_order(rows, updates)?;
+        assert!(self.draw_from(data), "it has begun with other data");
+        self.send_order(rows, updates.iter().flat_map(words))?;
         self.set("train", 1);
         self.launch(rows.len(), &Kernel::ALL)?;
         let mut met = self.read_report(log_p)?;
@@ -181,7 +121,6 @@ impl<D: Device> Stepper for DeviceExecutable<D> {
         let plan = &self.layout.plan;
         assert!(plan.purpose == Purpose::Train, "a plan for evaluation takes no steps");
         assert!(rows.len() <= plan.batch as usize, "more rows than the plan's batch");
-        assert!(self.buffer("held").is_some(), "it has not begun");
         assert_eq!(updates.len(), self.layout.tensors, "an update for each tensor");
         let mut stepped = Stepped::NotTaken;
         let tally = self.guarded(log_p, |this, log_p| {

@@ -2,15 +2,15 @@
 //!
 //! The structures are those of `kernels/program.cuh`, word for word; the test below reads that file.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::ids::Id;
-use crate::plan::{Column, Input, Op, Part, Plan, Program, Purpose, Source, Step, Value};
+use crate::plan::{Column, Input, Op, Part, Plan, Program, Purpose, Source, Step, Term, Value};
 
 /// The names of the operations in the kernels, by code.
-pub(super) const OPS: [&str; 13] = [
+pub(super) const OPS: [&str; 14] = [
     "LOOKUP",
     "GAUSSIAN",
     "LOG_LOOKUP",
@@ -24,15 +24,16 @@ pub(super) const OPS: [&str; 13] = [
     "SUM",
     "MIX",
     "PRODUCT_SUM",
+    "SPARSE",
 ];
 
 /// No place, and a gradient that goes on to a table; see `Operand`.
 pub(super) const NOWHERE: i32 = -1;
 const TO_TABLE: i32 = -2;
 
-/// The code of an operation; none of those that have no kernel yet.
-pub(super) fn code(op: Op) -> Option<usize> {
-    Some(match op {
+/// The code of an operation.
+pub(super) fn code(op: Op) -> usize {
+    match op {
         Op::Lookup { .. } => 0,
         Op::Gaussian { .. } => 1,
         Op::LogLookup { .. } => 2,
@@ -46,8 +47,8 @@ pub(super) fn code(op: Op) -> Option<usize> {
         Op::Sum { .. } => 10,
         Op::Mix { .. } => 11,
         Op::ProductSum { .. } => 12,
-        Op::Sparse { .. } => return None,
-    })
+        Op::Sparse { .. } => 13,
+    }
 }
 
 /// A table of coefficients: `rows` × `cols`, at `host` of its part in the plan and at `device` of all
@@ -75,6 +76,10 @@ pub(super) struct Tables {
     columns: Vec<i32>,
     /// `Part`s, as 64-bit words.
     parts: Vec<i32>,
+    /// `List`s of all programs.
+    lists: Vec<i32>,
+    /// `Term`s of all programs.
+    terms: Vec<i32>,
     /// Units that all parts hand to the head.
     pub(super) handed: usize,
     /// Outputs of all parts.
@@ -107,11 +112,21 @@ struct Placed {
     first_step: usize,
     steps: usize,
     first_output: usize,
+    first_list: usize,
     /// The shape of the table at each place of the part's coefficients.
-    shapes: HashMap<usize, (usize, usize)>,
+    shapes: BTreeMap<usize, (usize, usize)>,
     /// Where each of the plan's places lies on the device.
-    device: HashMap<usize, usize>,
+    device: BTreeMap<usize, usize>,
     needs: Needs,
+}
+
+impl Placed {
+    /// Where a coefficient lies on the device, if it is in a table.
+    fn place(&self, host: usize) -> Option<usize> {
+        let (&at, &(rows, cols)) = self.shapes.range(..=host).next_back()?;
+        let off = host - at;
+        (off < rows * cols).then(|| self.device[&at] + off / cols * pitch(cols) + off % cols)
+    }
 }
 
 /// Rows of the arena of a block.
@@ -130,6 +145,7 @@ impl Needs {
             let own = program.values[step.output as usize].units as usize;
             match step.op {
                 Op::One | Op::Import { .. } => 0,
+                Op::Sparse { .. } => own,
                 _ if inputs.len() == 0 => 0,
                 _ => own.max(inputs.map(units).sum()),
             }
@@ -187,6 +203,22 @@ fn table(program: &Program, step: &Step) -> Option<(usize, usize, usize)> {
     Some((at as usize, units, cols))
 }
 
+/// The weights that only terms of sparse sums read, neighbours as tables of one row; `tables` are those that
+/// steps read.
+fn runs(program: &Program, tables: &[(usize, usize, usize)]) -> Vec<(usize, usize, usize)> {
+    let tables: BTreeMap<usize, usize> =
+        tables.iter().map(|&(at, rows, cols)| (at, at + rows * cols)).collect();
+    let in_table = |at: usize| tables.range(..=at).next_back().is_some_and(|(_, &end)| at < end);
+    let weights = program.terms.iter().map(|term| term.weight);
+    let weights = weights.filter(|&weight| weight != crate::plan::NOWHERE);
+    let mut weights: Vec<usize> =
+        weights.map(|weight| weight as usize).filter(|&at| !in_table(at)).collect();
+    weights.sort_unstable();
+    weights.dedup();
+    let follow = |a: &usize, b: &usize| a + 1 == *b;
+    weights.chunk_by(follow).map(|run| (run[0], 1, run.len())).collect()
+}
+
 /// A row of the arena, or no place.
 fn place(row: u32) -> i32 {
     if row == crate::plan::NOWHERE { NOWHERE } else { row as i32 }
@@ -200,6 +232,8 @@ impl Tables {
             operands: Vec::new(),
             columns: Vec::new(),
             parts: Vec::new(),
+            lists: Vec::new(),
+            terms: Vec::new(),
             handed: 0,
             outputs: 0,
             coefficients: 0,
@@ -218,10 +252,11 @@ impl Tables {
     }
 
     fn program(&mut self, program: &Program, handed: &[Handed], train: bool) -> Placed {
-        let mut shapes = HashMap::new();
-        let mut device = HashMap::new();
+        let mut shapes = BTreeMap::new();
+        let mut device = BTreeMap::new();
         let mut read: Vec<(usize, usize, usize)> =
             program.steps.iter().filter_map(|step| table(program, step)).collect();
+        read.extend(runs(program, &read));
         read.sort_unstable();
         let mut end = 0;
         for (at, rows, cols) in read {
@@ -233,7 +268,10 @@ impl Tables {
         let needs = Needs::of(program, train);
         let first_output = 0;
         let first_step = self.steps.len() / STEP;
-        let mut placed = Placed { first_step, steps: 0, first_output, shapes, device, needs };
+        let first_list = self.lists.len() / LIST;
+        let mut placed =
+            Placed { first_step, steps: 0, first_output, first_list, shapes, device, needs };
+        self.sparse(program, &placed);
         for step in &program.steps {
             if !program.values[step.output as usize].is_inline() {
                 self.step(program, step, &placed, handed);
@@ -246,6 +284,16 @@ impl Tables {
             self.operands.extend(words);
         }
         placed
+    }
+
+    /// The lists and terms of a program's sparse sums.
+    fn sparse(&mut self, program: &Program, placed: &Placed) {
+        let first = (self.terms.len() / TERM) as u32;
+        let list = |&(begin, end): &(u32, u32)| [begin, end].map(|term| (first + term) as i32);
+        self.lists.extend(program.lists.iter().flat_map(list));
+        let weight = |weight: u32| placed.place(weight as usize).map_or(NOWHERE, |at| at as i32);
+        let term = |term: &Term| [place(term.left), place(term.right), weight(term.weight)];
+        self.terms.extend(program.terms.iter().flat_map(term));
     }
 
     fn step(&mut self, program: &Program, step: &Step, placed: &Placed, handed: &[Handed]) {
@@ -267,11 +315,11 @@ impl Tables {
                 let of_part = &handed[part as usize];
                 (of_part.units[output as usize] as i32, (of_part.first + output as usize) as i32, 0)
             }
+            Op::Sparse { lists, left } => (placed.first_list as i32 + lists as i32, left as i32, 0),
             _ => (at, 0, 0),
         };
         let inputs = program.inputs(step).len() as i32;
-        // A plan that has another was refused before.
-        let op = code(step.op).map_or(NOWHERE, |op| op as i32);
+        let op = code(step.op) as i32;
         let (width, pitch) = (width as i32, pitch(width) as i32);
         self.steps.extend([op, table, column, states, first_input, inputs, width, pitch]);
         let value = &program.values[step.output as usize];
@@ -321,12 +369,14 @@ impl Tables {
     }
 
     /// The tables that never change, with the names of the buffers that hold them.
-    pub(super) fn words(&self) -> [(&'static str, &[i32]); 4] {
+    pub(super) fn words(&self) -> [(&'static str, &[i32]); 6] {
         [
             ("steps", &self.steps),
             ("operands", &self.operands),
             ("columns", &self.columns),
             ("parts", &self.parts),
+            ("lists", &self.lists),
+            ("terms", &self.terms),
         ]
     }
 
@@ -391,6 +441,8 @@ impl Tables {
 const OPERAND: usize = 8;
 const STEP: usize = 8 + OPERAND;
 const COLUMN: usize = 2;
+const LIST: usize = 2;
+const TERM: usize = 3;
 
 /// The words of a 64-bit number, lowest first.
 pub(super) fn words_of(number: usize) -> [i32; 2] {
@@ -474,6 +526,8 @@ mod tests {
             ["op", "table", "column", "states", "first_input", "inputs", "width", "pitch", "out"];
         assert_eq!(members("struct Step {"), step);
         assert_eq!(members("struct Column {"), ["variable", "fixed"]);
+        assert_eq!(members("struct Term {"), ["left", "right", "weight"]);
+        assert_eq!(members("struct List {"), ["first", "end"]);
         let part = [
             "first_step",
             "steps",

@@ -24,6 +24,9 @@ fn where_there_is_no_device_one_sentence_says_so() {
         "train c.ron --train train.data -o m.pcc --engine cuda",
         "eval c.ron --data test.data --engine cuda",
         "compile c.ron --target cuda",
+        "bench c.ron --engine cuda",
+        "sample m.pcc -n 2 -o rows.csv --engine cuda",
+        "reproduce toy --quick -o toy --engine cuda",
     ] {
         let done = folder.pcc(line);
         assert_eq!(done.code, 3, "{line}: {}", done.stderr);
@@ -60,5 +63,5 @@ fn an_artifact_holds_the_code_the_manifest_and_the_tables_that_it_names() {
             tables += 1;
         }
     }
-    assert_eq!(tables, 9);
+    assert_eq!(tables, 11);
 }

@@ -6,33 +6,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pcc::compile::Compiled;
 use pcc::data::Dataset;
-use pcc::engine::cuda::{DeviceExecutable, Layout, Specialisation, source};
+use pcc::engine::cuda::source;
 use pcc::engine::{Executable, Stepped, Tally};
 use pcc::plan::{Purpose, Schedule};
 use pcc::train::batches::Batches;
 use pcc::train::{Event, Group, Keep, Method, Optimizer, Options, Recipe, Splits, TrainError, fit};
 
-use super::{case, general, planned, skipped};
-use crate::support::cpu_device::{self, CpuDevice, Order};
+use super::{Make, case, general, has_device, on_device, on_processor, planned, skipped};
+use crate::support::cpu_device::{self, Order};
 
 /// Rows of a batch: no multiple of anything.
 const BATCH: usize = 70;
 
-/// A plan for training on these kernels.
-fn trains(
-    kernels: &cpu_device::Compiled,
-    order: Order,
-    compiled: &Arc<Compiled>,
-) -> DeviceExecutable<CpuDevice> {
-    let plan = planned(compiled, Purpose::Train, Schedule::Wide, BATCH as u32);
-    let Specialisation { arenas, .. } = Specialisation::of(&plan, &compiled.parameters).unwrap();
-    let specialisation = Specialisation { arenas, ..kernels.specialisation.clone() };
-    let layout = Layout::new(compiled, plan, specialisation);
-    DeviceExecutable::new(compiled.clone(), layout, kernels.start(order), 1).unwrap()
+/// An engine that learns a circuit.
+fn trains(make: Make<'_>, compiled: &Arc<Compiled>) -> Box<dyn Executable> {
+    make(compiled, planned(compiled, Purpose::Train, Schedule::Wide, BATCH as u32))
 }
 
 /// The engine with its steps taken by the caller.
-struct StepsHere(DeviceExecutable<CpuDevice>);
+struct StepsHere(Box<dyn Executable>);
 
 impl Executable for StepsHere {
     fn load(&mut self, parameters: &[f32]) {
@@ -87,18 +79,13 @@ struct Seen {
 }
 
 /// Takes some steps on the device, and the same ones by its gradients and the host's optimiser.
-fn compare_steps(
-    kernels: &cpu_device::Compiled,
-    order: Order,
-    seed: u64,
-    seen: &mut Seen,
-) -> Result<(), String> {
+fn compare_steps(make: Make<'_>, seed: u64, seen: &mut Seen) -> Result<(), String> {
     let (compiled, flat, data) = case(seed);
     let method = METHODS[seed as usize % METHODS.len()];
     // A sum over a batch is large: gradients are, where nothing divides by their size.
     let factor = if matches!(method, Method::Sgd { .. }) { 1e-3 } else { 1.0 };
-    let mut device = trains(kernels, order, &compiled);
-    let mut here = StepsHere(trains(kernels, order, &compiled));
+    let mut device = trains(make, &compiled);
+    let mut here = StepsHere(trains(make, &compiled));
     let (mut there_optimizer, mut optimizer) =
         (optimizer(&compiled, method), optimizer(&compiled, method));
     let Some(stepper) = device.stepper() else { return Ok(()) };
@@ -166,9 +153,15 @@ fn refuses_what_is_not_finite(
     if stepped != Stepped::NotTaken || bits(&parameters) != before {
         return Err(format!("a step on numbers that are none was {stepped:?}"));
     }
-    match optimizer.moments().map(bits) == moments {
-        true => Ok(()),
-        false => Err("a step that was not taken has changed the moments".into()),
+    if optimizer.moments().map(bits) != moments {
+        return Err("a step that was not taken has changed the moments".into());
+    }
+    // What was met is forgotten.
+    let zeros = vec![0.0; finite.len()];
+    stepper.begin(data, &finite, [&zeros, &zeros]);
+    match stepper.step(data, &rows, optimizer.next_step(0.0), &mut log_p).1 {
+        Stepped::Taken => Ok(()),
+        stepped => Err(format!("a step that can be taken was {stepped:?}")),
     }
 }
 
@@ -183,11 +176,52 @@ fn steps_on_the_device_are_those_of_the_hosts_optimiser_to_the_bit() {
     for seed in 0..24 {
         let kernels = if seed % 2 == 0 { &shared } else { &global };
         let order = [Order::Ascending, Order::Descending, Order::Shuffled][seed as usize % 3];
-        compare_steps(kernels, order, seed, &mut seen).unwrap();
+        compare_steps(&on_processor(kernels, order), seed, &mut seen).unwrap();
     }
     assert!(seen.circuits >= 15, "{}", seen.circuits);
     assert!(seen.tally.in_logs > 0, "no row was in doubt");
     assert_eq!(seen.in_bytes, [true; 2], "data sets of bytes and of reals");
+}
+
+#[test]
+fn steps_on_the_device_at_hand_are_those_of_the_hosts_optimiser_to_the_bit() {
+    if !has_device("steps of learning on a device") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for seed in 0..24 {
+        compare_steps(&on_device(folder.path()), seed, &mut Seen::default()).unwrap();
+    }
+}
+
+#[test]
+fn rows_of_a_data_set_that_stays_are_evaluated_as_those_that_are_copied() {
+    let Some(kernels) = cpu_device::Compiled::new(general(64, true)) else {
+        return skipped("data sets on the processor", "there is no C++ compiler");
+    };
+    let mut tally = Tally::default();
+    for seed in 0..8 {
+        let (compiled, flat, data) = case(seed);
+        for purpose in [Purpose::Evaluate, Purpose::Train] {
+            let plan = planned(&compiled, purpose, Schedule::Wide, BATCH as u32);
+            let mut device = on_processor(&kernels, Order::Ascending)(&compiled, plan);
+            device.load(&flat);
+            let rows: Vec<u32> = (0..data.rows() as u32).rev().chain([3, 3]).collect();
+            let (mut copied, mut held) = (vec![0.0; rows.len()], vec![f64::NAN; rows.len()]);
+            tally += device.log_likelihood(&data, &rows, &mut copied);
+            let other = data.subset(4..9);
+            for data in [&other, &data, &other] {
+                device.prepare(data);
+            }
+            device.log_likelihood(&data, &rows, &mut held);
+            assert_eq!(device.fault(), None);
+            assert_eq!(copied, held, "seed {seed}, {purpose:?}");
+            device.log_likelihood(&other, &[2], &mut held[..1]);
+            device.log_likelihood(&data, &[6], &mut copied[..1]);
+            assert_eq!(copied[0], held[0], "seed {seed}, {purpose:?}: a part of the data");
+        }
+    }
+    assert!(tally.in_logs > 0, "no row was in doubt");
 }
 
 /// A run that is interrupted after so many steps, if it is.
@@ -223,19 +257,19 @@ fn a_run_on_the_device_goes_on_from_its_checkpoint_as_if_it_had_never_stopped() 
     let folder = tempfile::tempdir().unwrap();
     for seed in [0, 2, 5] {
         let (compiled, flat, data) = case(seed);
-        let device = || trains(&kernels, Order::Ascending, &compiled);
+        let device = || trains(&on_processor(&kernels, Order::Ascending), &compiled);
         assert!(device().stepper().is_some(), "seed {seed}");
-        let whole = run(&mut device(), &compiled, &data, &flat, None, None).unwrap();
+        let whole = run(&mut *device(), &compiled, &data, &flat, None, None).unwrap();
         let here = run(&mut StepsHere(device()), &compiled, &data, &flat, None, None).unwrap();
         assert_eq!(whole, here, "seed {seed}: steps here and there");
         let path = folder.path().join(format!("{seed}"));
         let keep = |resume| Some(Keep { resume, share: 0, ..Keep::new(&path, "a circuit") });
         for stop in [3, 8] {
-            let stopped = run(&mut device(), &compiled, &data, &flat, keep(stop > 3), Some(stop));
+            let stopped = run(&mut *device(), &compiled, &data, &flat, keep(stop > 3), Some(stop));
             let at = matches!(stopped, Err(TrainError::Interrupted { step }) if step == stop);
             assert!(at, "seed {seed}: {stopped:?}");
         }
-        let resumed = run(&mut device(), &compiled, &data, &flat, keep(true), None).unwrap();
+        let resumed = run(&mut *device(), &compiled, &data, &flat, keep(true), None).unwrap();
         assert_eq!(whole, resumed, "seed {seed}: stopped twice");
     }
 }
@@ -247,8 +281,8 @@ fn what_is_not_finite_is_blamed_on_the_row_and_the_tensor_as_by_any_engine() {
     };
     let (compiled, mut flat, data) = case(0);
     flat[0] = f32::NAN;
-    let device = || trains(&kernels, Order::Ascending, &compiled);
-    let there = run(&mut device(), &compiled, &data, &flat, None, None).unwrap_err();
+    let device = || trains(&on_processor(&kernels, Order::Ascending), &compiled);
+    let there = run(&mut *device(), &compiled, &data, &flat, None, None).unwrap_err();
     let here = run(&mut StepsHere(device()), &compiled, &data, &flat, None, None).unwrap_err();
     assert_eq!(there.to_string(), here.to_string());
     assert_eq!(there.exit_code(), 4);
@@ -280,7 +314,8 @@ fn each_way_to_break_a_step_is_noticed() {
     let agree = |kernels: &cpu_device::Compiled| {
         (0..15).all(|seed| {
             let compared = std::panic::catch_unwind(|| {
-                compare_steps(kernels, Order::Ascending, seed, &mut Seen::default())
+                let make = on_processor(kernels, Order::Ascending);
+                compare_steps(&make, seed, &mut Seen::default())
             });
             matches!(compared, Ok(Ok(())))
         })

@@ -8,7 +8,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use pcc::diag::{Code, Diagnostic};
 use pcc::engine::cuda::{Buffer, Device, Kernel, Launch, Specialisation, source};
 
-const HEADERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/host");
+/// The folder of the headers that kernels on the processor need.
+pub const HEADERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/host");
 
 /// The order in which the threads of a block run between barriers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +31,7 @@ impl Compiled {
     /// # Panics
     /// With the compiler's words, where it refuses the source.
     pub fn new(specialisation: Specialisation) -> Option<Compiled> {
-        let version = Command::new("c++").arg("--version").stdout(Stdio::null()).status();
-        let found = version.is_ok_and(|status| status.success());
-        found.then(|| Compiled::of_text(&source(&specialisation), specialisation))
+        has_compiler().then(|| Compiled::of_text(&source(&specialisation), specialisation))
     }
 
     /// Compiles this text of a module's source.
@@ -74,21 +73,46 @@ impl Compiled {
     }
 }
 
+/// Whether there is a C++ compiler.
+pub fn has_compiler() -> bool {
+    let version = Command::new("c++").arg("--version").stdout(Stdio::null()).status();
+    version.is_ok_and(|status| status.success())
+}
+
 fn compile(text: &str, program: &Path) {
     let source = program.with_extension("cpp");
     std::fs::write(&source, text).unwrap();
     // Renamed when it is whole: another test may look for it.
     let partial = program.with_extension("partial");
-    let output = Command::new("c++")
-        .args(["-std=c++17", "-O1", "-g1", "-Wall", "-Werror", "-Wno-unknown-pragmas"])
-        .args(["-Wno-unused-function", "-Wno-uninitialized", "-Wno-maybe-uninitialized"])
-        .args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
-        .args(["-fno-strict-aliasing", "-ffp-contract=off", "-I", HEADERS, "-o"])
-        .args([&partial, &source])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    run(Command::new("c++").args(OPTIONS).args(["-I", HEADERS, "-o"]).args([&partial, &source]));
     std::fs::rename(partial, program).unwrap();
+}
+
+/// How kernels are compiled.
+pub const OPTIONS: [&str; 13] = [
+    "-std=c++17",
+    "-O1",
+    "-g1",
+    "-Wall",
+    "-Werror",
+    "-Wno-unknown-pragmas",
+    "-Wno-unused-function",
+    "-Wno-uninitialized",
+    "-Wno-maybe-uninitialized",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-fno-strict-aliasing",
+    "-ffp-contract=off",
+];
+
+/// What a command prints.
+///
+/// # Panics
+/// With what it says, where it fails.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A process that runs kernels.

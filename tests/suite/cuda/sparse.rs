@@ -1,0 +1,95 @@
+//! Circuits of others on the device: their sparse sums, by kernels on the processor, against the oracle.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use pcc::compile::{Compiled, Options, compile};
+use pcc::diag::Source;
+use pcc::engine::Tally;
+use pcc::engine::cuda::source;
+use pcc::import::{self, Companions, Format};
+use pcc::param::direct::Direct;
+use pcc::plan::{Op, Purpose, Schedule};
+
+use super::{general, on_processor, planned, skipped};
+use crate::agreement::{assert_agree, by_reference, rows_of};
+use crate::import::diagrams::Random;
+use crate::support::cpu_device::{self, Order};
+
+/// A random PSDD, run as it is written.
+fn diagram(seed: u64) -> Arc<Compiled> {
+    // Every third has probabilities whose products single precision does not hold.
+    let least = if seed.is_multiple_of(3) { -60.0 } else { -4.0 };
+    let text = Random::new(12, least, seed).psdd();
+    let format = Format::of(Path::new("random.psdd")).unwrap();
+    let read = import::read(format, &Source::new("random.psdd", text), &Companions::default());
+    let imported = read.unwrap_or_else(|faults| panic!("{faults}"));
+    let options = Options { no_rewrite: true, ..Options::default() };
+    Arc::new(compile(imported.circuit.unwrap(), &imported.map, &Direct, &options).unwrap())
+}
+
+/// Compares a diagram with the oracle; what became of its rows.
+fn compare(kernels: &cpu_device::Compiled, order: Order, seed: u64) -> Tally {
+    let compiled = diagram(seed);
+    let data = rows_of(&compiled, 100, seed);
+    let expected = by_reference(&compiled, &[], &data);
+    let schedule = [Schedule::Wide, Schedule::Deep][seed as usize % 2];
+    let plan = planned(&compiled, Purpose::Evaluate, schedule, 70);
+    let mut engine = on_processor(kernels, order)(&compiled, plan);
+    let rows: Vec<u32> = (0..data.rows() as u32).collect();
+    let mut log_p = vec![f64::NAN; rows.len()];
+    engine.load(&[]);
+    let tally = engine.log_likelihood(&data, &rows, &mut log_p);
+    assert_eq!(engine.fault(), None);
+    assert_agree(&format!("seed {seed}"), &compiled, &expected, (&log_p, &[]));
+    tally
+}
+
+#[test]
+fn circuits_of_others_agree_with_the_oracle() {
+    let modules = [(32, true), (64, false)]
+        .map(|(threads, shared)| cpu_device::Compiled::new(general(threads, shared)));
+    let [Some(shared), Some(global)] = modules else {
+        return skipped("sparse sums on the processor", "there is no C++ compiler");
+    };
+    let (mut tally, mut sparse) = (Tally::default(), 0);
+    for seed in 0..12 {
+        let kernels = if seed % 2 == 0 { &shared } else { &global };
+        tally += compare(kernels, Order::Shuffled, seed);
+        let plan = planned(&diagram(seed), Purpose::Evaluate, Schedule::Wide, 64);
+        let steps = plan.programs.iter().flat_map(|program| &program.steps);
+        sparse += steps.filter(|step| matches!(step.op, Op::Sparse { .. })).count();
+    }
+    assert!(sparse > 50, "{sparse} sparse sums");
+    assert!(tally.in_logs > 0, "no row was in doubt");
+}
+
+/// A way to break a kernel: its name, what is written, and what would be instead.
+const BREAKS: [(&str, &str, &str); 6] = [
+    ("sums without weights", "sum += weight * product", "sum += product"),
+    ("no right factors", "product *= at(lane.values, term.right)", "product *= 1.0f"),
+    ("no scaling", "at(lane.formed, k) * down", "at(lane.formed, k)"),
+    ("exponents of one side", "+ left.exponent + right.exponent", "+ left.exponent"),
+    ("no bound of what is lost", "if (least < TRACE) bound +=", "if (least < 0.0f) bound +="),
+    ("the lists of the first step", "buffers.lists[step.table + k]", "buffers.lists[k]"),
+];
+
+#[test]
+fn each_way_to_break_a_sparse_sum_is_noticed() {
+    let specialisation = general(64, true);
+    let whole = source(&specialisation);
+    let Some(kernels) = cpu_device::Compiled::new(specialisation.clone()) else {
+        return skipped("breaking sparse sums on purpose", "there is no C++ compiler");
+    };
+    let agree = |kernels: &cpu_device::Compiled| {
+        let compare = |seed| compare(kernels, Order::Ascending, seed);
+        (0..6).all(|seed| std::panic::catch_unwind(|| compare(seed)).is_ok())
+    };
+    assert!(agree(&kernels), "before anything is broken");
+    let unnoticed = BREAKS.iter().filter(|(_, written, instead)| {
+        let broken = whole.replace(written, instead);
+        broken == whole || agree(&cpu_device::Compiled::of_text(&broken, specialisation.clone()))
+    });
+    let unnoticed: Vec<&str> = unnoticed.map(|(name, ..)| *name).collect();
+    assert!(unnoticed.is_empty(), "{unnoticed:?}");
+}
