@@ -1,4 +1,5 @@
-// The forward pass of a program, for one lane. No thread reads what another writes, so there is no barrier.
+// The forward pass of a program, for one lane. No thread reads what another writes, so there is no barrier, but for
+// the warp's around tiles.
 //
 // Which step is next is the same for all threads of a block. A step reads all of its inputs before it
 // writes its output, since the two may lie in the same rows.

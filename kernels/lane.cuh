@@ -1,8 +1,8 @@
 // One row of the batch as one thread sees it: the columns of a block's arena that are its own.
 //
 // An arena is [rows][THREADS], so that the threads of a warp read 32 neighbouring numbers. What a thread
-// reads and writes through a Lane is its own; only `reduce.cuh` looks at the lanes of others, and says when
-// the block must wait.
+// reads and writes through a Lane is its own; only `reduce.cuh` and `tensor.cuh` look at the lanes of
+// others, and say when the block or the warp must wait.
 
 // Everything that a thread needs to run the program of a part for its row.
 struct Lane {

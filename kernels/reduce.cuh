@@ -62,6 +62,7 @@ __device__ __forceinline__ void by_units(
 __device__ __forceinline__ void by_weights(
     const float* d, int units, const float* x, int width, float* out
 ) {
+    if (fills_tiles(units, width)) return by_tiles(d, units, x, width, pitch_of(width), out);
     by_units(d, units, x, width, pitch_of(width), out);
 }
 

@@ -24,11 +24,12 @@ __device__ __forceinline__ void weigh(const float* weights, int units, int, Unit
 }
 
 // The same with x in the arena, for any width: eight outputs at a time, so that each x read serves eight
-// multiply-adds, and each weight load four. Padding of the table is zero.
+// multiply-adds, and each weight load four. Padding of the table is zero. What fills tiles is left to tensor cores.
 template <>
 __device__ __forceinline__ void weigh<0>(
     const float* weights, int units, int width, Units<0>& x, float* out
 ) {
+    if (fills_tiles(units, width)) return weigh_tiles(weights, units, width, x.rows, out);
     const int pitch = pitch_of(width);
     for (int j = 0; j < units; j += 8) {
         const int last = units - 1 - j;
@@ -76,6 +77,7 @@ template <>
 __device__ __forceinline__ void weigh_back<0>(
     const float* weights, int units, int width, float* d, Units<0>& out
 ) {
+    if (fills_tiles(units, width)) return weigh_tiles_back(weights, units, width, d, out.rows);
     const int pitch = pitch_of(width);
     for (int i = 0; i < width; i += 4) {
         float sums[4] = {};

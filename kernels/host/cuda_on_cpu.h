@@ -26,6 +26,9 @@
 #define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
 #endif
 
+// Where an instruction has no words in C++, the kernels call what stands for it here.
+#define ON_CPU
+
 #define __global__
 #define __device__
 #define __shared__
@@ -78,6 +81,11 @@ struct Fiber {
     State state;
 };
 
+// What a thread holds of the tiles that its warp multiplies.
+struct Fragment {
+    float a[4], b[2];
+};
+
 struct Block {
     std::vector<Fiber> fibers;
     ucontext_t scheduler;
@@ -85,6 +93,8 @@ struct Block {
     unsigned current;
     std::vector<double> exchanged[2];  // What each thread gives at a shuffle; in turns.
     std::vector<unsigned> shuffles;   // By thread.
+    std::vector<Fragment> fragments[2];  // What each thread gives to a product of tiles; in turns.
+    std::vector<unsigned> products;      // By thread.
 };
 
 static Block block;
@@ -148,6 +158,8 @@ static void run_block(unsigned threads) {
     block.fibers.resize(threads);
     block.shuffles.assign(threads, 0);
     for (auto& given : block.exchanged) given.assign(threads, NAN);
+    block.products.assign(threads, 0);
+    for (auto& given : block.fragments) given.assign(threads, Fragment());
     for (Fiber& fiber : block.fibers) {
         fiber.stack.resize(STACK);
         // What the frames of the block before have left poisoned.
@@ -194,6 +206,33 @@ static void launch(
 
 }  // namespace on_cpu
 
+namespace on_cpu {
+
+// Tensor cores read no more than eleven bits of a mantissa.
+static float operand(float x) {
+    if (x == x && (__float_as_uint(x) & 0x1fffu) != 0) refuse("an operand of more than eleven bits");
+    return x;
+}
+
+// `mma.m16n8k8` of the warp, sums in single precision, in order.
+static void multiply_tile(float (&c)[4], const float (&a)[4], const float (&b)[2]) {
+    const unsigned thread = threadIdx.x, warp = thread / 32 * 32, g = thread % 32 / 4, t = thread % 4;
+    auto& given = block.fragments[block.products[thread]++ % 2];
+    for (int n = 0; n < 4; ++n) given[thread].a[n] = operand(a[n]);
+    for (int n = 0; n < 2; ++n) given[thread].b[n] = operand(b[n]);
+    wait_at(State::AtWarp);
+    for (unsigned n = 0; n < 4; ++n) {
+        const unsigned column = 2 * t + n % 2;
+        for (unsigned k = 0; k < 8; ++k) {
+            const float left = given[warp + 4 * g + k % 4].a[n / 2 + k / 4 * 2];
+            c[n] += left * given[warp + 4 * column + k % 4].b[k / 4];
+        }
+    }
+}
+
+}  // namespace on_cpu
+
+static inline void __syncwarp() { on_cpu::wait_at(on_cpu::State::AtWarp); }
 static inline void __syncthreads() { on_cpu::wait_at(on_cpu::State::AtBarrier); }
 
 // Values are exchanged through two buffers in turns: a thread comes back to the first only after all of its

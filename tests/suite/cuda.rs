@@ -3,6 +3,7 @@
 mod artifact;
 mod learning;
 mod sparse;
+mod tensor;
 
 use std::collections::BTreeSet;
 use std::io::Write;

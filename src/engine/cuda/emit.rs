@@ -13,11 +13,12 @@ use crate::plan::{Op, Part, Plan};
 use crate::sector::Parameters;
 
 /// The files, in the order in which they build on each other.
-const FILES: [(&str, &str); 13] = [
+const FILES: [(&str, &str); 14] = [
     ("program.cuh", include_str!("../../../kernels/program.cuh")),
     ("lane.cuh", include_str!("../../../kernels/lane.cuh")),
     ("scale.cuh", include_str!("../../../kernels/scale.cuh")),
     ("product.cuh", include_str!("../../../kernels/product.cuh")),
+    ("tensor.cuh", include_str!("../../../kernels/tensor.cuh")),
     ("sum.cuh", include_str!("../../../kernels/sum.cuh")),
     ("leaf.cuh", include_str!("../../../kernels/leaf.cuh")),
     ("sparse.cuh", include_str!("../../../kernels/sparse.cuh")),

@@ -175,9 +175,14 @@ impl<D: Device> DeviceExecutable<D> {
     }
 
     /// Launches some kernels, those that have something to do, for `rows` rows of a batch.
-    pub(super) fn launch(&mut self, rows: usize, kernels: &[Kernel]) -> Result<(), Diagnostic> {
+    pub(super) fn launch(
+        &mut self,
+        rows: usize,
+        kernels: impl IntoIterator<Item = Kernel>,
+    ) -> Result<(), Diagnostic> {
         self.set("rows", rows);
-        let launches = kernels.iter().filter_map(|&kernel| self.layout.launch(kernel, rows));
+        let kernels = kernels.into_iter();
+        let launches = kernels.filter_map(|kernel| self.layout.launch(kernel, rows));
         self.staging.launches.clear();
         self.staging.launches.extend(launches);
         self.device.launch(&self.staging.launches, &self.words)
@@ -192,7 +197,7 @@ impl<D: Device> DeviceExecutable<D> {
         }
         let buffer = self.buffer("parameters");
         upload(&mut self.device, buffer, parameters)?;
-        self.launch(0, &Kernel::MAKE)
+        self.launch(0, Kernel::MAKE)
     }
 
     /// Makes the weights on the host.
@@ -231,13 +236,14 @@ impl<D: Device> DeviceExecutable<D> {
         if is_held {
             let no_updates = std::iter::repeat_n(0, self.layout.updates() * UPDATE);
             self.send_order(rows, no_updates)?;
-            self.launch(rows.len(), &[Kernel::GatherRows])?;
         } else {
             let buffer = self.buffer("data");
             upload(&mut self.device, buffer, self.host.gather_rows(data, rows))?;
         }
         self.set("train", usize::from(train));
-        self.launch(rows.len(), if train { &Kernel::PASSES } else { &Kernel::EVALUATE })?;
+        let gather = is_held.then_some(Kernel::GatherRows);
+        let passes: &[Kernel] = if train { &Kernel::PASSES } else { &Kernel::EVALUATE };
+        self.launch(rows.len(), gather.into_iter().chain(passes.iter().copied()))?;
         self.download("log_p", log_p)?;
         if train {
             self.take_gradients()?;

@@ -35,8 +35,9 @@ struct Recorded {
     graph: Recording,
 }
 
-/// The most recordings that are kept: of weights, and of full and of last batches, with gradients and without.
-const RECORDINGS: usize = 8;
+/// The most recordings that are kept: of weights, of steps, and of full and of last batches of a few data sets, with
+/// gradients and without.
+const RECORDINGS: usize = 32;
 
 /// What a driver's fault is called in a message.
 fn fault(what: &str, error: DriverError) -> Diagnostic {

@@ -89,12 +89,12 @@ impl<D: Device> DeviceExecutable<D> {
         assert!(self.draw_from(data), "it has begun with other data");
         self.send_order(rows, updates.iter().flat_map(words))?;
         self.set("train", 1);
-        self.launch(rows.len(), &Kernel::ALL)?;
+        self.launch(rows.len(), Kernel::ALL)?;
         let mut met = self.read_report(log_p)?;
         let mut in_logs = 0;
         if met.in_doubt {
             in_logs = self.settle_step(data, rows, log_p)?;
-            self.launch(rows.len(), &Kernel::FINISH)?;
+            self.launch(rows.len(), Kernel::FINISH)?;
             met = self.read_report(log_p)?;
         }
         let stepped = match met {

@@ -1,0 +1,108 @@
+//! Sums that are wide enough for tensor cores, whose instruction has a stand-in on the processor, against the oracle.
+
+use std::sync::Arc;
+
+use pcc::compile::Compiled;
+use pcc::engine::cuda::source;
+use pcc::plan::Schedule;
+
+use super::{by_kernels, general, skipped};
+use crate::agreement::{assert_agree, by_reference, rows_of};
+use crate::support::case::spread;
+use crate::support::cpu_device::{self, Order};
+use crate::support::describe::{compiled, rat_spn};
+
+/// Circuits of widths that fill tiles, and do not.
+fn circuits() -> Vec<Arc<Compiled>> {
+    let trees = [16, 17, 40, 65].map(|units| rat_spn(5, units, 2, "parameterizer: Direct"));
+    let pairs = "(name: \"pairs\", variables: Binary(5), \
+                 structure: Einet(units: 6, replicas: 2, depth: 2, seed: 1), parameterizer: Direct)";
+    let hyper = rat_spn(4, 33, 1, "parameterizer: Hyper(embedding: 3, hidden: [4])");
+    trees.iter().map(String::as_str).chain([pairs, &hyper]).map(compiled).collect()
+}
+
+/// Compares with the oracle. Returns the greatest error of a gradient, as a part of the largest of its tensor or of ten,
+/// which stands for it where all of a tensor's cancel; and all gradients.
+fn compare(kernels: &cpu_device::Compiled, order: Order) -> (f64, Vec<f32>) {
+    let (mut worst, mut all) = (0.0, Vec::new());
+    for (number, compiled) in circuits().iter().enumerate() {
+        let flat = spread(&compiled.written, &compiled.parameters, number as u64);
+        let single: Vec<f32> = flat.iter().map(|&value| value as f32).collect();
+        let double: Vec<f64> = single.iter().map(|&value| value.into()).collect();
+        let data = rows_of(compiled, 70, number as u64);
+        let expected = by_reference(compiled, &double, &data);
+        let (log_p, gradient, tally) =
+            by_kernels(kernels, order, compiled, &single, &data, Schedule::Wide);
+        assert_agree(&format!("circuit {number}"), compiled, &expected, (&log_p, &gradient));
+        // The host would mend what is no number.
+        assert_eq!(tally.in_logs, 0, "circuit {number}");
+        let tensors = compiled.parameters.tensors();
+        for (id, _) in tensors.iter() {
+            let (expected, found) = (&expected.1[tensors.range(id)], &gradient[tensors.range(id)]);
+            let largest = expected.iter().fold(10.0f64, |top, g| top.max(g.abs()));
+            let off = expected.iter().zip(found).map(|(g, &found)| (g - f64::from(found)).abs());
+            worst = off.fold(0.0, f64::max).max(worst * largest) / largest;
+        }
+        all.extend(gradient);
+    }
+    (worst, all)
+}
+
+#[test]
+fn wide_sums_by_tiles_are_about_as_near_to_the_oracle_as_plain_loops() {
+    let specialisation = general(64, false);
+    let Some(tiles) = cpu_device::Compiled::new(specialisation.clone()) else {
+        return skipped("tensor cores on the processor", "there is no C++ compiler");
+    };
+    let whole = source(&specialisation);
+    let loops =
+        whole.replace("return units >= TILE_ROWS &&", "return false && units >= TILE_ROWS &&");
+    assert_ne!(loops, whole);
+    let loops = cpu_device::Compiled::of_text(&loops, specialisation);
+    let (by_tiles, gradients) = compare(&tiles, Order::Shuffled);
+    let (by_loops, others) = compare(&loops, Order::Ascending);
+    assert!(gradients != others, "nothing was wide enough");
+    let message = format!("off by {by_tiles:.1e}; plain loops by {by_loops:.1e}");
+    println!("{message}");
+    assert!(by_tiles < 2e-6, "{message}");
+}
+
+/// A way to break a kernel: its name, what is written, and what would be instead.
+const BREAKS: [(&str, &str, &str); 6] = [
+    ("no low halves of weights", "tile], low, upper);", "tile], low, lower);"),
+    ("no low halves of units", "tile], high, lower);", "tile], low, lower);"),
+    ("one column twice", "tile * 8 + 2 * t + n % 2", "tile * 8 + 2 * t"),
+    (
+        "no wait for the warp's units",
+        "float* sums = of_warp(out);\n    __syncwarp();",
+        "float* sums = of_warp(out);",
+    ),
+    (
+        "weights of the first tile",
+        "weights[(long long)(first + j) * pitch + i]",
+        "weights[j * pitch + i]",
+    ),
+    (
+        "the way back by rows",
+        "weights[(long long)j * pitch + first + i]",
+        "weights[(first + i) * pitch + j]",
+    ),
+];
+
+#[test]
+fn each_way_to_break_a_tile_is_noticed() {
+    let specialisation = general(64, false);
+    let whole = source(&specialisation);
+    if !cpu_device::has_compiler() {
+        return skipped("breaking tiles on purpose", "there is no C++ compiler");
+    }
+    let unnoticed = BREAKS.iter().filter(|(_, written, instead)| {
+        let broken = whole.replace(written, instead);
+        broken == whole || {
+            let kernels = cpu_device::Compiled::of_text(&broken, specialisation.clone());
+            std::panic::catch_unwind(|| compare(&kernels, Order::Descending)).is_ok()
+        }
+    });
+    let unnoticed: Vec<&str> = unnoticed.map(|(name, ..)| *name).collect();
+    assert!(unnoticed.is_empty(), "{unnoticed:?}");
+}
