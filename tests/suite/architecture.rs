@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["leaf", "data"],
     &["circuit", "param"],
     &["query", "engine::reference", "rewrite", "sector"],
-    &["spec", "sample", "plan", "engine", "import", "export"],
+    &["spec", "sample", "plan", "engine", "import", "export", "drawing"],
     &["structure", "compile"],
     &["model"],
     &["train"],
