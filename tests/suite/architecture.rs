@@ -50,6 +50,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("num_traits", &["real", "train"]),
     ("petgraph", &["circuit", "rewrite"]),
     ("plotters", &["train"]),
+    ("png", &["data"]),
     ("pulp", &["simd", "param", "structure", "engine::cpu", "engine::cuda", "train", "cli"]),
     ("rand", &["leaf", "data", "param", "structure", "sample", "train", "cli"]),
     ("rand_chacha", &["leaf", "data", "param", "structure", "sample", "train", "cli"]),
