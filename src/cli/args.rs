@@ -190,7 +190,8 @@ pub struct Train {
     /// Rows of a step, drawn without replacement; all rows if there are fewer.
     #[arg(long, value_name = "N", default_value = "500")]
     pub batch: NonZeroU32,
-    /// Learning rate [default: 5e-3 for Hyper, else 2e-2; EM: 1 where a step takes all rows, else 0.1].
+    /// Learning rate [default: 5e-3 for Hyper, else 2e-2; EM: 1 where a step takes all rows, else 0.5
+    /// at first, falling to 0].
     #[arg(long, value_name = "X", value_parser = positive)]
     pub lr: Option<f64>,
     /// The optimiser.
