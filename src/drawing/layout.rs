@@ -326,9 +326,10 @@ mod tests {
 
     #[test]
     fn an_order_without_crossings_is_found() {
-        // Two ladders side by side, written crosswise.
-        let links = [(0, 1), (0, 2), (1, 4), (2, 3), (1, 6), (2, 5)];
+        // The first below the root shares one of its two with the last.
+        let links = [(0, 1), (0, 2), (0, 3), (1, 4), (1, 5), (2, 6), (3, 4)];
         let mut ranked = Ranked::of(&figure(7, &links));
+        assert_eq!(ranked.crossings(), 2);
         ranked.order();
         assert_eq!(ranked.crossings(), 0);
     }
