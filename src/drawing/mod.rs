@@ -8,9 +8,9 @@
 //! ValidCircuit + SectorTable ─ whole | alike | levels ─▶ Figure ─ layout ─▶ Placed ─ svg ─▶ text
 //! ```
 //!
-//! A circuit of few nodes is drawn node by node ([`whole`]). Of a larger one, equal subcircuits are
-//! drawn once, with how many there are ([`alike`]). If that is still too much to look at, the figure
-//! says what each level holds ([`levels`]), neighbouring levels together where there are many. So a
+//! A circuit of few nodes is drawn node by node (`whole`). Of a larger one, equal subcircuits are
+//! drawn once, with how many there are (`alike`). If that is still too much to look at, the figure
+//! says what each level holds (`levels`), neighbouring levels together where there are many. So a
 //! figure has a bounded number of blocks, whatever the circuit.
 //!
 //! The same circuit makes the same text, byte for byte.
