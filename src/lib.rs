@@ -126,6 +126,7 @@
 //!   flat buffer of all that is learned.
 //! - Texts: [`spec`] RON to a description · [`import`] other people's formats to a circuit,
 //!   [`export`] back again · [`structure`] a description to a circuit.
+//! - [`drawing`]: a circuit as a picture.
 //! - [`rewrite`]: a cheaper circuit of the same function.
 //! - [`compile`]: the stages so far, in one function.
 //! - [`plan`]: what to run, and its check. [`engine`]: the trait of what runs it; [`engine::cpu`],
@@ -154,6 +155,7 @@ pub mod cli;
 pub mod compile;
 pub mod data;
 pub mod diag;
+pub mod drawing;
 pub mod engine;
 pub mod export;
 pub mod ids;

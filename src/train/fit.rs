@@ -219,8 +219,8 @@ impl<'a> Run<'a> {
         }
         let recipe = &self.options.recipe;
         let factor = recipe.schedule.factor(*step - 1, recipe.steps);
-        let share = rows.len() as f64 / self.data.train.rows() as f64;
-        if !self.learner.step(factor, share, parameters) {
+        let seen = (rows.len(), rows.len() as f64 / self.data.train.rows() as f64);
+        if !self.learner.step(factor, seen, parameters) {
             return Err(self.blame_step().into());
         }
         self.state.window.add(&self.log_p);

@@ -5,6 +5,7 @@ mod cuda;
 mod em;
 mod foreign;
 mod help;
+mod image;
 mod learned;
 mod resume;
 mod round_trip;

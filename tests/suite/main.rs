@@ -5,6 +5,7 @@ mod architecture;
 mod cli;
 mod cuda;
 mod diagnostics;
+mod drawing;
 mod em;
 mod exact;
 mod import;
