@@ -6,6 +6,8 @@ mod em;
 mod foreign;
 mod help;
 mod learned;
+mod query;
+mod readme;
 mod resume;
 mod round_trip;
 
