@@ -201,6 +201,13 @@ type Pair = (NodeId, NodeId);
 /// A node and one of its units.
 type Unit = (NodeId, usize);
 
+/// The circuit whose node is a sum.
+#[derive(Clone, Copy)]
+enum Side {
+    Left,
+    Right,
+}
+
 /// All pairs of units that meet, [units of p's node, units of q's node] a pair of nodes.
 struct Pairs<'a> {
     p: &'a Posterior<'a>,
@@ -259,31 +266,43 @@ impl Pairs<'_> {
         let (p, q) = (self.p.circuit(), self.q.circuit());
         let (rows, cols) = (p.units(u) as usize, q.units(v) as usize);
         let mut seen = vec![Seen::NOTHING; rows * cols];
-        let over_terms = has_terms(p, u) || has_terms(q, v);
-        let matches = if over_terms { Vec::new() } else { self.matches((u, v)) };
+        let terms = match has_terms(p, u) {
+            true => Some((Side::Left, terms(self.p, u))),
+            false => has_terms(q, v).then(|| (Side::Right, terms(self.q, v))),
+        };
+        let matches = if terms.is_some() { Vec::new() } else { self.matches((u, v)) };
         for a in (0..rows).filter(|&a| self.p.possible(u, a)) {
             for b in (0..cols).filter(|&b| self.q.possible(v, b)) {
-                seen[a * cols + b] = self.units((u, a), (v, b), &matches);
+                seen[a * cols + b] = match &terms {
+                    Some((Side::Left, terms)) => self.left_terms(&terms[a], (v, b)),
+                    Some((Side::Right, terms)) => self.right_terms((u, a), &terms[b]),
+                    None => self.units((u, a), (v, b), &matches),
+                };
             }
         }
         seen
     }
 
+    /// A mixture of units of p sees what each of them sees.
+    fn left_terms(&self, terms: &[(Unit, f64)], right: Unit) -> Seen {
+        terms.iter().fold(Seen::NOTHING, |sum, &(of, share)| {
+            let term = self.seen(of, right);
+            Seen { mass: sum.mass + share * term.mass, log: sum.log + share * term.log }
+        })
+    }
+
+    /// Of a deterministic mixture of units of q one term is seen wherever it has mass.
+    fn right_terms(&self, left: Unit, terms: &[(Unit, f64)]) -> Seen {
+        terms.iter().fold(Seen::NOTHING, |sum, &(of, share)| {
+            let term = self.seen(left, of);
+            let log = term.log + share.ln() * term.mass;
+            Seen { mass: sum.mass + term.mass, log: sum.log + log }
+        })
+    }
+
+    /// Two units of leaves, or of products that split their scope in one way.
     fn units(&self, left: Unit, right: Unit, matches: &[usize]) -> Seen {
         let (p, q) = (self.p.circuit(), self.q.circuit());
-        if has_terms(p, left.0) {
-            return terms(self.p, left).fold(Seen::NOTHING, |sum, (of, share)| {
-                let term = self.seen(of, right);
-                Seen { mass: sum.mass + share * term.mass, log: sum.log + share * term.log }
-            });
-        }
-        if has_terms(q, right.0) {
-            return terms(self.q, right).fold(Seen::NOTHING, |sum, (of, share)| {
-                let term = self.seen(left, of);
-                let log = term.log + share.ln() * term.mass;
-                Seen { mass: sum.mass + term.mass, log: sum.log + log }
-            });
-        }
         if let (Op::Leaf { var, dist }, Op::Leaf { dist: other, .. }) =
             (p.op(left.0), q.op(right.0))
         {
@@ -315,13 +334,13 @@ fn has_terms(circuit: &ValidCircuit, node: NodeId) -> bool {
     }
 }
 
-/// What a possible unit of such a node weighs, and by how much.
-fn terms<'a>(
-    of: &'a Posterior<'_>,
-    (node, unit): Unit,
-) -> Box<dyn Iterator<Item = (Unit, f64)> + 'a> {
-    match of.circuit().op(node) {
-        Op::Product | Op::Kronecker => Box::new(of.factors(node, unit).map(|factor| (factor, 1.0))),
-        _ => Box::new(of.shares(node, unit)),
-    }
+/// What each unit of such a node weighs, and by how much; nothing of units that are not possible.
+fn terms(of: &Posterior<'_>, node: NodeId) -> Vec<Vec<(Unit, f64)>> {
+    let layer = of.terms(node);
+    let terms = |unit| match &layer {
+        _ if !of.possible(node, unit) => Vec::new(),
+        Some(layer) => layer.shares(unit).collect(),
+        None => of.factors(node, unit).map(|factor| (factor, 1.0)).collect(),
+    };
+    (0..of.circuit().units(node) as usize).map(terms).collect()
 }

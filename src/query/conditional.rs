@@ -80,5 +80,5 @@ pub fn log_conditional(
     of.iter().for_each(|var| given[var.index()] = None);
     let log_given = reference::log_likelihood(circuit, values, &given);
     let both = reference::log_likelihood(circuit, values, row);
-    (log_given > f64::NEG_INFINITY).then(|| both - log_given)
+    (log_given > f64::NEG_INFINITY).then_some(both - log_given)
 }

@@ -14,7 +14,7 @@ use crate::diag::{Code, Diagnostic};
 use crate::ids::{Id, IdVec, NodeId, VarId};
 
 use super::joint::{MOST_STATES, joint, joint_states};
-use super::posterior::{PerUnit, Posterior};
+use super::posterior::{PerUnit, Posterior, Terms};
 
 /// How the entropy of some variables of a circuit is found. Made once for all rows.
 #[derive(Clone, Debug)]
@@ -165,27 +165,34 @@ fn down_the_sums(posterior: &Posterior<'_>, of: &[VarId]) -> f64 {
     let over = over(circuit, of);
     let mut entropy = PerUnit::new(circuit, 0.0);
     for &node in circuit.order().iter().filter(|&&node| over[node]) {
+        let terms = posterior.terms(node);
         for unit in 0..circuit.units(node) as usize {
             if posterior.possible(node, unit) {
-                *entropy.at_mut(node, unit) = of_unit(posterior, &entropy, node, unit);
+                let found = match &terms {
+                    Some(terms) => of_sum(terms, &entropy, unit),
+                    None => of_unit(posterior, &entropy, node, unit),
+                };
+                *entropy.at_mut(node, unit) = found;
             }
         }
     }
     *entropy.at(circuit.root(), 0)
 }
 
-/// The entropy of one possible unit, those of its inputs being there.
+/// The entropy of one possible unit of a deterministic sum, those of its terms being there.
+fn of_sum(terms: &Terms<'_>, below: &PerUnit<f64>, unit: usize) -> f64 {
+    let shares = terms.shares(unit);
+    shares.map(|((input, unit), share)| share * (below.at(input, unit) - share.ln())).sum()
+}
+
+/// The entropy of one possible unit of any other node, those of its factors being there.
 fn of_unit(posterior: &Posterior<'_>, below: &PerUnit<f64>, node: NodeId, unit: usize) -> f64 {
     match posterior.circuit().op(node) {
         Op::Leaf { var, .. } if posterior.observed(var).is_some() => 0.0,
         Op::Leaf { dist, .. } => posterior.leaf(dist, unit).entropy(),
-        Op::Given { .. } | Op::One => 0.0,
         Op::Product | Op::Kronecker => {
             posterior.factors(node, unit).map(|(input, unit)| below.at(input, unit)).sum()
         }
-        Op::Sum { .. } | Op::Mixing { .. } => {
-            let terms = posterior.shares(node, unit);
-            terms.map(|((input, unit), share)| share * (below.at(input, unit) - share.ln())).sum()
-        }
+        Op::Given { .. } | Op::One | Op::Sum { .. } | Op::Mixing { .. } => 0.0,
     }
 }

@@ -105,15 +105,20 @@ impl Pass<'_> {
             }
             _ => Vec::new(),
         };
+        let terms = self.posterior.terms(node);
         for (unit, out) in p.chunks_exact_mut(states).enumerate() {
-            if self.posterior.possible(node, unit) {
-                self.fill(node, unit, &places, tables, out);
+            if !self.posterior.possible(node, unit) {
+                continue;
+            }
+            match &terms {
+                Some(terms) => mixture(terms.shares(unit), tables, out),
+                None => self.fill(node, unit, &places, tables, out),
             }
         }
         Table { axes, p, states }
     }
 
-    /// Writes the table of one possible unit.
+    /// Writes the table of one possible unit of a node that is no sum.
     fn fill(
         &self,
         node: NodeId,
@@ -140,12 +145,7 @@ impl Pass<'_> {
                     out.iter_mut().zip(places).for_each(|(out, &at)| *out *= factor[at]);
                 }
             }
-            Op::Sum { .. } | Op::Mixing { .. } => {
-                for ((input, of_input), share) in self.posterior.shares(node, unit) {
-                    let term = tables[&input].of(of_input);
-                    out.iter_mut().zip(term).for_each(|(out, p)| *out += share * p);
-                }
-            }
+            Op::Sum { .. } | Op::Mixing { .. } => {}
         }
     }
 
@@ -165,5 +165,17 @@ impl Pass<'_> {
             place
         };
         (0..states).map(place).collect()
+    }
+}
+
+/// Writes the mixture of some units' tables.
+fn mixture(
+    shares: impl Iterator<Item = ((NodeId, usize), f64)>,
+    tables: &HashMap<NodeId, Table>,
+    out: &mut [f64],
+) {
+    for ((input, unit), share) in shares {
+        let term = tables[&input].of(unit);
+        out.iter_mut().zip(term).for_each(|(out, p)| *out += share * p);
     }
 }

@@ -24,6 +24,7 @@
 mod compare;
 mod conditional;
 mod entropy;
+mod forward;
 mod joint;
 mod leaves;
 mod map;

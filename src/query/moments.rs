@@ -17,7 +17,7 @@
 use crate::circuit::Op;
 use crate::ids::{Id, IdVec, NodeId, VarId};
 
-use super::posterior::{PerUnit, Posterior};
+use super::posterior::{PerUnit, Posterior, Terms};
 
 /// Moments of some variables, categories standing for their numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,13 +141,17 @@ impl<'a> Vectors<'a> {
         let means = vec![0.0; units * positions.len()];
         let mut made = NodeMeans { positions, means };
         if !made.positions.is_empty() {
+            let terms = self.posterior.terms(node);
             let possible = (0..units).filter(|&unit| self.posterior.possible(node, unit));
-            possible.for_each(|unit| self.fill(node, unit, &mut made));
+            possible.for_each(|unit| match &terms {
+                Some(terms) => self.mix(terms, unit, &mut made),
+                None => self.fill(node, unit, &mut made),
+            });
         }
         made
     }
 
-    /// Writes the means of one possible unit.
+    /// Writes the means of one possible unit of a node that is no sum.
     fn fill(&self, node: NodeId, unit: usize, made: &mut NodeMeans) {
         match self.posterior.circuit().op(node) {
             Op::Leaf { var, dist } => {
@@ -165,13 +169,15 @@ impl<'a> Vectors<'a> {
                     }
                 }
             }
-            Op::Sum { .. } | Op::Mixing { .. } => {
-                for ((input, of_input), share) in self.posterior.shares(node, unit) {
-                    let below = self.nodes[input].of(of_input);
-                    made.of_mut(unit).iter_mut().zip(below).for_each(|(m, of)| *m += share * of);
-                }
-            }
-            Op::Given { .. } | Op::One => {}
+            Op::Given { .. } | Op::One | Op::Sum { .. } | Op::Mixing { .. } => {}
+        }
+    }
+
+    /// Writes the means of one possible unit of a sum or mixing layer.
+    fn mix(&self, terms: &Terms<'_>, unit: usize, made: &mut NodeMeans) {
+        for ((input, of_input), share) in terms.shares(unit) {
+            let below = self.nodes[input].of(of_input);
+            made.of_mut(unit).iter_mut().zip(below).for_each(|(m, of)| *m += share * of);
         }
     }
 

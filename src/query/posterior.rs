@@ -12,9 +12,10 @@
 //! (Darwiche 2003, *A Differential Approach to Inference in Bayesian Networks*, by derivatives).
 
 use crate::circuit::{Circuit, Op, ValidCircuit, Values};
-use crate::engine::reference::{self, Forward, factors, raw, terms, weights_of};
-use crate::ids::{DistId, Id, IdVec, NodeId, VarId};
+use crate::engine::reference::{factors, raw, terms, weights_of};
+use crate::ids::{DistId, Id, IdVec, NodeId, VarId, WeightsId};
 
+use super::forward::{LEAST, forward, scaled};
 use super::leaves::LeafUnit;
 
 /// A circuit given a row of evidence that it holds possible. Making it takes one forward pass.
@@ -22,7 +23,8 @@ pub struct Posterior<'a> {
     circuit: &'a ValidCircuit,
     values: &'a Values<f64>,
     evidence: &'a [Option<f32>],
-    forward: Forward,
+    /// The logarithm of every unit's value.
+    logs: PerUnit<f64>,
 }
 
 impl<'a> Posterior<'a> {
@@ -33,9 +35,9 @@ impl<'a> Posterior<'a> {
         values: &'a Values<f64>,
         evidence: &'a [Option<f32>],
     ) -> Option<Self> {
-        let forward = reference::forward(circuit, values, evidence);
-        let possible = forward.log_likelihood() > f64::NEG_INFINITY;
-        possible.then_some(Posterior { circuit, values, evidence, forward })
+        let logs = forward(circuit, values, evidence);
+        let possible = *logs.at(circuit.root(), 0) > f64::NEG_INFINITY;
+        possible.then_some(Posterior { circuit, values, evidence, logs })
     }
 
     /// The circuit.
@@ -45,7 +47,7 @@ impl<'a> Posterior<'a> {
 
     /// ln p(e), in nats.
     pub fn log_evidence(&self) -> f64 {
-        self.forward.log_likelihood()
+        *self.logs.at(self.circuit.root(), 0)
     }
 
     /// The observed value of a variable.
@@ -56,24 +58,19 @@ impl<'a> Posterior<'a> {
     /// Whether a unit holds the evidence in its scope possible. Of others there is no distribution, and
     /// no draw contains them.
     pub(super) fn possible(&self, node: NodeId, unit: usize) -> bool {
-        self.forward.log_value(node, unit) > f64::NEG_INFINITY
+        *self.logs.at(node, unit) > f64::NEG_INFINITY
     }
 
-    /// The terms of a possible unit of a sum or mixing layer with a share above zero, and their shares,
-    /// which sum to one.
-    pub(super) fn shares(
-        &self,
-        node: NodeId,
-        unit: usize,
-    ) -> impl Iterator<Item = ((NodeId, usize), f64)> {
-        let weights = self.circuit.op(node).weights();
-        let weights = weights.map_or(&[][..], |id| weights_of(self.circuit, self.values, id, unit));
-        let whole = self.forward.log_value(node, unit);
-        let share = move |((input, unit), &w): (_, &f64)| {
-            let share = (w.ln() + self.forward.log_value(input, unit) - whole).exp();
-            ((input, unit), share)
+    /// What a sum or mixing layer weighs; `None` of other nodes.
+    pub(super) fn terms(&self, node: NodeId) -> Option<Terms<'_>> {
+        let weights = self.circuit.op(node).weights()?;
+        let log = |(input, unit): (NodeId, usize)| *self.logs.at(input, unit);
+        let columns: Vec<(NodeId, usize)> = match self.circuit.op(node) {
+            Op::Mixing { .. } => Vec::new(),
+            _ => terms(self.circuit, node, 0).collect(),
         };
-        terms(self.circuit, node, unit).zip(weights).map(share).filter(|&(_, share)| share > 0.0)
+        let (scaled, top) = scaled(&columns.iter().copied().map(log).collect::<Vec<f64>>());
+        Some(Terms { posterior: self, node, weights, columns, scaled, top })
     }
 
     /// The factors of a unit of a product.
@@ -96,25 +93,59 @@ impl<'a> Posterior<'a> {
         let mut flows = PerUnit::new(self.circuit, 0.0);
         *flows.at_mut(self.circuit.root(), 0) = 1.0;
         for &node in self.circuit.order().iter().rev() {
+            let is_product = matches!(self.circuit.op(node), Op::Product | Op::Kronecker);
+            let terms = self.terms(node);
             for unit in 0..self.circuit.units(node) as usize {
                 let flow = *flows.at(node, unit);
                 if flow == 0.0 {
                     continue;
                 }
-                match self.circuit.op(node) {
-                    Op::Leaf { .. } | Op::Given { .. } | Op::One => {}
-                    Op::Product | Op::Kronecker => self
-                        .factors(node, unit)
-                        .for_each(|(input, unit)| *flows.at_mut(input, unit) += flow),
-                    Op::Sum { .. } | Op::Mixing { .. } => {
-                        self.shares(node, unit).for_each(|((input, unit), share)| {
-                            *flows.at_mut(input, unit) += flow * share
-                        })
+                if is_product {
+                    for (input, unit) in self.factors(node, unit) {
+                        *flows.at_mut(input, unit) += flow;
                     }
+                }
+                for ((input, unit), share) in terms.iter().flat_map(|terms| terms.shares(unit)) {
+                    *flows.at_mut(input, unit) += flow * share;
                 }
             }
         }
         flows
+    }
+}
+
+/// What a sum or mixing layer weighs.
+pub(super) struct Terms<'a> {
+    posterior: &'a Posterior<'a>,
+    node: NodeId,
+    weights: WeightsId,
+    /// Of a sum layer, which all its units weigh: its columns, their values divided by the greatest,
+    /// and the logarithm of that.
+    columns: Vec<(NodeId, usize)>,
+    scaled: Vec<f64>,
+    top: f64,
+}
+
+impl Terms<'_> {
+    /// The terms of a possible unit that have a share above zero, and their shares, which sum to one.
+    pub(super) fn shares(
+        &self,
+        unit: usize,
+    ) -> Box<dyn Iterator<Item = ((NodeId, usize), f64)> + '_> {
+        let Posterior { circuit, values, logs, .. } = self.posterior;
+        let weights = weights_of(circuit, values, self.weights, unit);
+        let whole = *logs.at(self.node, unit);
+        // Its own value, divided by the same.
+        let own = (whole - self.top).exp();
+        if !self.columns.is_empty() && own >= LEAST {
+            let shares = weights.iter().zip(&self.scaled).map(move |(w, term)| w * term / own);
+            return Box::new(self.columns.iter().copied().zip(shares).filter(|term| term.1 > 0.0));
+        }
+        let share = move |((input, unit), &w): (_, &f64)| {
+            ((input, unit), (w.ln() + logs.at(input, unit) - whole).exp())
+        };
+        let terms = terms(circuit, self.node, unit).zip(weights).map(share);
+        Box::new(terms.filter(|term| term.1 > 0.0))
     }
 }
 

@@ -7,6 +7,7 @@ mod deterministic;
 mod discrete;
 mod draws;
 mod refusals;
+mod steep;
 mod table;
 
 use pcc::circuit::{ValidCircuit, Values};
@@ -95,6 +96,6 @@ fn evidence(table: &Table, rng: &mut ChaCha8Rng) -> Vec<Option<f32>> {
 /// Fails unless two numbers differ by no more than `tolerance`, absolutely or relative to the second.
 fn assert_close(name: &str, what: &str, found: f64, expected: f64, tolerance: f64) {
     let allowed = tolerance * expected.abs().max(1.0);
-    let close = found == expected || (found - expected).abs() <= allowed;
+    let close = found == expected || expected.is_finite() && (found - expected).abs() <= allowed;
     assert!(close, "{name}: {what} is {found}, not {expected}");
 }

@@ -95,6 +95,30 @@ fn map_of_a_mixture_is_a_lower_bound_and_is_called_so() {
 }
 
 #[test]
+fn circuits_of_other_formats_are_asked_like_any_other() {
+    let folder = Folder::new();
+    // A formula of six models, each as likely as any other; and a PSDD of two variables.
+    folder.write("b.nnf", super::foreign::C2D);
+    folder.write("a.psdd", super::foreign::PSDD);
+    folder.write("a.vtree", "vtree 3\nL 0 1\nL 1 2\nI 2 0 1\n");
+    let number = |line: &str, key: &str| {
+        let json = folder.pcc(&format!("query {line} --json")).ok().json();
+        assert_eq!(json["rows"][0]["exact"], true, "{line}: {json}");
+        json["rows"][0][key].as_f64().unwrap_or(f64::NAN)
+    };
+    let close =
+        |found: f64, expected: f64| assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+    close(number("b.nnf entropy", "entropy"), 6f64.ln());
+    close(number("b.nnf map", "log_p"), -6f64.ln());
+    let p = [0.8 * (-0.5f64).exp(), 0.8 * (1.0 - (-0.5f64).exp()), 0.2];
+    let entropy: f64 = p.iter().map(|p| -p * p.ln()).sum();
+    close(number("a.psdd entropy", "entropy"), entropy);
+    close(number("a.psdd map", "log_p"), p[0].ln());
+    close(number("a.psdd kl --other a.psdd", "kl"), 0.0);
+    close(number("a.psdd expected-ll --other a.psdd", "expected_ll"), -entropy);
+}
+
+#[test]
 fn answers_are_written_to_a_file_and_do_not_depend_on_the_threads() {
     let folder = folder();
     let line = "query s.ron moments --data given.data";
