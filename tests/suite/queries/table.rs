@@ -153,10 +153,13 @@ fn answers(compiled: &Arc<Compiled>) -> [&'static str; COLUMNS.len()] {
     let row: Vec<Option<f32>> = all.iter().map(|var| (var.0 % 2 == 0).then_some(1.0)).collect();
     let posterior = Posterior::new(circuit, &values, &row).expect("the row is possible");
     let log_p = reference::log_likelihood(circuit, &values, &row);
-    let options = Options { purpose: Purpose::Evaluate, schedule: Schedule::Wide, batch: 64 };
-    let plan: Plan = plan(&compiled.circuit, &compiled.parameters, &options);
-    let device = cuda::Specialisation::of(&plan, &compiled.parameters);
-    let by_cpu = CpuExecutable::new(Arc::clone(compiled), plan, 1).map(|mut engine| {
+    let made = |sharing| -> Plan {
+        let schedule = Schedule::Wide;
+        let options = Options { purpose: Purpose::Evaluate, schedule, batch: 64, sharing };
+        plan(&compiled.circuit, &compiled.parameters, &options)
+    };
+    let device = cuda::Specialisation::of(&made(false), &compiled.parameters);
+    let by_cpu = CpuExecutable::new(Arc::clone(compiled), made(true), 1).map(|mut engine| {
         let data = Dataset::from_rows(circuit.variables(), [row.clone()]).unwrap();
         engine.load(&single);
         let mut found = [f64::NAN];
