@@ -117,11 +117,15 @@ impl LeafUnit<'_> {
         let least = (self.rate() - reach).floor().max(0.0);
         let most = self.rate() + reach + DEVIATIONS * DEVIATIONS;
         let counts = std::iter::successors(Some(least), |n| (*n < most).then_some(n + 1.0));
-        let term = |n: f64| {
-            let log_p = n * self.raw[0] - self.rate() - ln_factorial(n);
-            log_p.exp() * ln_factorial(n)
+        // About the greatest term and over their sum, so that what rounding does to all probabilities alike
+        // is not multiplied by a large logarithm.
+        let middle = ln_factorial(self.rate().round());
+        let add = |(mass, sum): (f64, f64), n: f64| {
+            let p = (n * self.raw[0] - self.rate() - ln_factorial(n)).exp();
+            (mass + p, sum + p * (ln_factorial(n) - middle))
         };
-        counts.map(term).sum()
+        let (mass, sum) = counts.fold((0.0, 0.0), add);
+        middle + sum / mass
     }
 }
 
