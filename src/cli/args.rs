@@ -259,15 +259,49 @@ pub struct Query {
     /// A model, or a circuit in which all parameters are given.
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
-    /// The query: loglik, conditional, map or moments.
-    #[arg(value_name = "QUERY")]
-    pub query: String,
-    /// The rows.
+    /// What is asked of each row.
+    #[arg(value_enum, value_name = "QUERY")]
+    pub ask: Ask,
+    /// Rows of evidence, a missing value being open [default: one row of which nothing is known].
     #[arg(long, value_name = "F")]
-    pub data: PathBuf,
-    /// How to run.
+    pub data: Option<PathBuf>,
+    /// The variables asked about, such as x3,x5 [default: all].
+    #[arg(long, value_name = "VARS", value_delimiter = ',')]
+    pub of: Vec<String>,
+    /// The other side of a mutual information.
+    #[arg(long, value_name = "VARS", value_delimiter = ',')]
+    pub with: Vec<String>,
+    /// The second circuit of expected-ll and kl.
+    #[arg(long, value_name = "MODEL")]
+    pub other: Option<PathBuf>,
+    /// Write the answers to this file as comma-separated values, under a line of names (`-`: standard
+    /// output).
+    #[arg(short, value_name = "F", default_value = "-")]
+    pub output: PathBuf,
+    /// How to run. Log-likelihoods are the engine's; all else is computed in double precision.
     #[command(flatten)]
     pub run: Run,
+}
+
+/// The queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Ask {
+    /// ln p of the row, what is missing in it summed out.
+    Loglik,
+    /// Each variable's distribution given the row; with `--of`, ln p of these given the rest of it.
+    Conditional,
+    /// The most probable completion of the row, or a likely one as a lower bound.
+    Map,
+    /// Means, variances and covariances given the row.
+    Moments,
+    /// The entropy of what is missing in the row, or of `--of`.
+    Entropy,
+    /// The mutual information of `--of` and `--with`, given the row.
+    MutualInformation,
+    /// The mean of ln q over p, given the row; q is `--other`.
+    ExpectedLl,
+    /// The divergence KL(p ‖ q), given the row; q is `--other`.
+    Kl,
 }
 
 /// The arguments of `sample`.

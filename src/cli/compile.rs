@@ -14,7 +14,7 @@ use super::run;
 use super::size::ByteSize;
 use crate::circuit::SourceMap;
 use crate::data::write::write_whole;
-use crate::diag::{Code, Diagnostic, Diagnostics, nearest};
+use crate::diag::{Diagnostic, Diagnostics};
 use crate::drawing;
 use crate::export;
 use crate::ids::VarId;
@@ -139,25 +139,12 @@ fn table(report: &Report) -> Table {
 fn request(args: &Compile, variables: &Variables) -> Result<Request, Diagnostics> {
     let mut faults = Diagnostics::new();
     let mut found = |name: &str| -> Option<VarId> {
-        let var = variables.find(name);
-        if var.is_none() {
-            faults.push(unknown(name, variables));
-        }
-        var
+        load::variable(name, variables).map_err(|fault| faults.push(fault)).ok()
     };
     let marginalize = args.marginalize.iter().filter_map(|name| found(name)).collect();
     let evidence = args.evidence.iter();
     let evidence = evidence.filter_map(|(name, value)| Some((found(name)?, *value))).collect();
     if faults.is_empty() { Ok(Request { marginalize, evidence }) } else { Err(faults) }
-}
-
-fn unknown(name: &str, variables: &Variables) -> Diagnostic {
-    let fault = Diagnostic::new(Code::E0115, format!("the circuit has no variable `{name}`"));
-    let names: Vec<_> = variables.ids().map(|var| variables.name(var)).collect();
-    match nearest(name, names.iter().map(AsRef::as_ref)) {
-        Some(near) => fault.help(format!("did you mean `{near}`?")),
-        None => fault.note(format!("it has {} variables", variables.len())),
-    }
 }
 
 fn write(path: &std::path::Path, plan: &Plan) -> Result<(), Failure> {

@@ -7,6 +7,8 @@ mod foreign;
 mod help;
 mod image;
 mod learned;
+mod query;
+mod readme;
 mod resume;
 mod round_trip;
 

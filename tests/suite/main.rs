@@ -13,6 +13,7 @@ mod max_product;
 mod model_files;
 mod numbers;
 mod plans;
+mod queries;
 mod reference_models;
 mod rewrite_rules;
 mod sampling;
