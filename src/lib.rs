@@ -120,12 +120,13 @@
 //!   f64 · [`variables`] · [`scope`] sets of variables · [`simd`] kernels on tiles of 64 lanes.
 //! - Leaves and rows: [`leaf`] input distributions · [`data`] rows with missing values.
 //! - [`circuit`]: the graph, and validation, without which no later stage takes it.
-//!   [`query`] says what a valid one answers exactly.
 //! - [`engine::reference`]: the oracle, in f64 and in the log domain, node by node.
+//!   [`query`] asks a valid circuit all else that it can be asked, and says what is exact.
 //! - Weights: [`param`] how they are made, an open trait · [`sector`] which are made together, and the
 //!   flat buffer of all that is learned.
 //! - Texts: [`spec`] RON to a description · [`import`] other people's formats to a circuit,
 //!   [`export`] back again · [`structure`] a description to a circuit.
+//! - [`drawing`]: a circuit as a picture.
 //! - [`rewrite`]: a cheaper circuit of the same function.
 //! - [`compile`]: the stages so far, in one function.
 //! - [`plan`]: what to run, and its check. [`engine`]: the trait of what runs it; [`engine::cpu`],
@@ -154,6 +155,7 @@ pub mod cli;
 pub mod compile;
 pub mod data;
 pub mod diag;
+pub mod drawing;
 pub mod engine;
 pub mod export;
 pub mod ids;

@@ -85,7 +85,7 @@ fn binary_data(compiled: &Compiled, rows: usize) -> Dataset {
 /// what crossbeam keeps; the headers of parts and shards; and an offset for each value, for the log
 /// domain.
 fn bookkeeping(plan: &Plan, threads: usize) -> usize {
-    let headers = plan.parts.len() * (plan.shards as usize + 1) * 256;
+    let headers = plan.parts.len() * (plan.shards as usize + 1) * 400;
     let offsets: usize = plan.programs.iter().map(|program| 8 * (program.values.len() + 1)).sum();
     (20 << 10) + threads * (8 << 10) + headers + offsets
 }

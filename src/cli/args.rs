@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::size::ByteSize;
+use crate::data::image::Shape;
 
 /// Compiles, trains and queries probabilistic circuits.
 #[derive(Debug, Parser)]
@@ -189,7 +190,8 @@ pub struct Train {
     /// Rows of a step, drawn without replacement; all rows if there are fewer.
     #[arg(long, value_name = "N", default_value = "500")]
     pub batch: NonZeroU32,
-    /// Learning rate [default: 5e-3 for Hyper, else 2e-2; EM: 1 where a step takes all rows, else 0.1].
+    /// Learning rate [default: 5e-3 for Hyper, else 2e-2; EM: 1 where a step takes all rows, else 0.5
+    /// at first, falling to 0].
     #[arg(long, value_name = "X", value_parser = positive)]
     pub lr: Option<f64>,
     /// The optimiser.
@@ -257,15 +259,49 @@ pub struct Query {
     /// A model, or a circuit in which all parameters are given.
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
-    /// The query: loglik, conditional, map or moments.
-    #[arg(value_name = "QUERY")]
-    pub query: String,
-    /// The rows.
+    /// What is asked of each row.
+    #[arg(value_enum, value_name = "QUERY")]
+    pub ask: Ask,
+    /// Rows of evidence, a missing value being open [default: one row of which nothing is known].
     #[arg(long, value_name = "F")]
-    pub data: PathBuf,
-    /// How to run.
+    pub data: Option<PathBuf>,
+    /// The variables asked about, such as x3,x5 [default: all].
+    #[arg(long, value_name = "VARS", value_delimiter = ',')]
+    pub of: Vec<String>,
+    /// The other side of a mutual information.
+    #[arg(long, value_name = "VARS", value_delimiter = ',')]
+    pub with: Vec<String>,
+    /// The second circuit of expected-ll and kl.
+    #[arg(long, value_name = "MODEL")]
+    pub other: Option<PathBuf>,
+    /// Write the answers to this file as comma-separated values, under a line of names (`-`: standard
+    /// output).
+    #[arg(short, value_name = "F", default_value = "-")]
+    pub output: PathBuf,
+    /// How to run. Log-likelihoods are the engine's; all else is computed in double precision.
     #[command(flatten)]
     pub run: Run,
+}
+
+/// The queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Ask {
+    /// ln p of the row, what is missing in it summed out.
+    Loglik,
+    /// Each variable's distribution given the row; with `--of`, ln p of these given the rest of it.
+    Conditional,
+    /// The most probable completion of the row, or a likely one as a lower bound.
+    Map,
+    /// Means, variances and covariances given the row.
+    Moments,
+    /// The entropy of what is missing in the row, or of `--of`.
+    Entropy,
+    /// The mutual information of `--of` and `--with`, given the row.
+    MutualInformation,
+    /// The mean of ln q over p, given the row; q is `--other`.
+    ExpectedLl,
+    /// The divergence KL(p ‖ q), given the row; q is `--other`.
+    Kl,
 }
 
 /// The arguments of `sample`.
@@ -283,7 +319,17 @@ pub struct Sample {
     /// Seed of the draws.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// The file of comma-separated values to write (`-`: standard output).
+    /// Draw the rows as images of this shape, such as 28x28 or in colour 32x32x3: a grid of them, in
+    /// a PNG file.
+    #[arg(long, value_name = "HxW[x3]", value_parser = shape)]
+    pub image: Option<Shape>,
+    /// Values of real variables that are black and white in an image.
+    #[arg(long, value_name = "LOW,HIGH", default_value = "0,1", requires = "image", value_parser = bounds)]
+    pub range: (f64, f64),
+    /// A row to add to each before it is drawn, such as a mean that was taken off the data.
+    #[arg(long, value_name = "F", requires = "image")]
+    pub offset: Option<PathBuf>,
+    /// The file to write: comma-separated values (`-`: standard output), or the PNG of `--image`.
     #[arg(short, value_name = "F")]
     pub output: PathBuf,
     /// How to run.
@@ -382,6 +428,26 @@ fn assignment(text: &str) -> Result<(String, f32), String> {
     Ok((name.trim().to_string(), value))
 }
 
+/// `HEIGHTxWIDTH` or `HEIGHTxWIDTHxCHANNELS`.
+fn shape(text: &str) -> Result<Shape, String> {
+    let numbers: Option<Vec<usize>> =
+        text.split('x').map(|part| part.parse().ok().filter(|&number| number > 0)).collect();
+    match numbers.as_deref() {
+        Some(&[height, width]) => Ok(Shape { height, width, channels: 1 }),
+        Some(&[height, width, channels @ (1 | 3)]) => Ok(Shape { height, width, channels }),
+        _ => Err("expected HEIGHTxWIDTH such as 28x28, or HEIGHTxWIDTHx3 in colour".to_string()),
+    }
+}
+
+/// `LOW,HIGH`, the first being less.
+fn bounds(text: &str) -> Result<(f64, f64), String> {
+    let number = |text: &str| text.trim().parse().ok().filter(|number: &f64| number.is_finite());
+    match text.split_once(',').map(|(low, high)| (number(low), number(high))) {
+        Some((Some(low), Some(high))) if low < high => Ok((low, high)),
+        _ => Err("expected LOW,HIGH such as 0,1, the first being less".to_string()),
+    }
+}
+
 /// A finite number above zero.
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -414,5 +480,16 @@ mod tests {
         assert!(assignment("x1").is_err() && assignment("x1=a").is_err());
         assert_eq!(target("cuda:sm_90"), Ok("cuda:sm_90".to_string()));
         assert!(target("gpu").is_err() && target("cuda:90").is_err());
+    }
+
+    #[test]
+    fn shapes_and_bounds_are_taken_apart() {
+        assert_eq!(shape("28x30"), Ok(Shape { height: 28, width: 30, channels: 1 }));
+        assert_eq!(shape("32x32x3"), Ok(Shape { height: 32, width: 32, channels: 3 }));
+        for wrong in ["28", "0x3", "4x4x2", "4x4x3x1", "4×4", "-1x2"] {
+            assert!(shape(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(bounds("-0.5, 2"), Ok((-0.5, 2.0)));
+        assert!(bounds("1,1").is_err() && bounds("0,inf").is_err() && bounds("0").is_err());
     }
 }

@@ -104,5 +104,5 @@ fn smoothed(loaded: &Loaded) -> String {
 }
 
 fn queries(circuit: &ValidCircuit) -> String {
-    query::table(circuit.properties()).to_string()
+    query::table(circuit).to_string()
 }

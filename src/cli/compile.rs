@@ -12,8 +12,10 @@ use super::failure::Failure;
 use super::load::{self, Ready};
 use super::run;
 use super::size::ByteSize;
+use crate::circuit::SourceMap;
 use crate::data::write::write_whole;
-use crate::diag::{Code, Diagnostic, Diagnostics, nearest};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::drawing;
 use crate::export;
 use crate::ids::VarId;
 use crate::plan::{self, Plan, Purpose, Schedule, plan};
@@ -41,9 +43,6 @@ struct Report {
 pub fn run(args: &Compile) -> Result<Answer, Failure> {
     run::check(&args.run)?;
     let architecture = cuda::architecture(&args.target)?;
-    if args.emit == Some(Emit::Svg) {
-        return Err(no_svg());
-    }
     let start = Instant::now();
     let source = load::whole(&args.circuit, args.data.as_deref())?;
     let loaded = load::circuit(&source)?;
@@ -98,7 +97,8 @@ fn report(args: &Compile, ready: &Ready, plan: &Plan, start: Instant) -> Result<
             Emit::Ron => return export::ron(written, &ready.spec.name),
             Emit::Psdd => return export::psdd(written).map(|diagram| diagram.psdd),
             Emit::Vtree => return export::psdd(written).map(|diagram| diagram.vtree),
-            Emit::Cuda | Emit::Ptx | Emit::Svg => String::new(),
+            Emit::Svg => drawn(ready),
+            Emit::Cuda | Emit::Ptx => String::new(),
         })
     };
     let emit = args.emit.map(text).transpose()?;
@@ -112,6 +112,16 @@ fn report(args: &Compile, ready: &Ready, plan: &Plan, start: Instant) -> Result<
         compile_ms: start.elapsed().as_secs_f64() * 1e3,
         emit,
     })
+}
+
+/// The circuit as its author wrote it, names and all; as it is run, if something was taken from it.
+fn drawn(ready: &Ready) -> String {
+    let compiled = &ready.compiled;
+    let table = compiled.parameters.table();
+    match compiled.circuit.is_specialised() {
+        true => drawing::svg(&compiled.circuit, &SourceMap::default(), table, &ready.spec.name),
+        false => drawing::svg(&compiled.written, &ready.map, table, &ready.spec.name),
+    }
 }
 
 fn table(report: &Report) -> Table {
@@ -129,25 +139,12 @@ fn table(report: &Report) -> Table {
 fn request(args: &Compile, variables: &Variables) -> Result<Request, Diagnostics> {
     let mut faults = Diagnostics::new();
     let mut found = |name: &str| -> Option<VarId> {
-        let var = variables.find(name);
-        if var.is_none() {
-            faults.push(unknown(name, variables));
-        }
-        var
+        load::variable(name, variables).map_err(|fault| faults.push(fault)).ok()
     };
     let marginalize = args.marginalize.iter().filter_map(|name| found(name)).collect();
     let evidence = args.evidence.iter();
     let evidence = evidence.filter_map(|(name, value)| Some((found(name)?, *value))).collect();
     if faults.is_empty() { Ok(Request { marginalize, evidence }) } else { Err(faults) }
-}
-
-fn unknown(name: &str, variables: &Variables) -> Diagnostic {
-    let fault = Diagnostic::new(Code::E0115, format!("the circuit has no variable `{name}`"));
-    let names: Vec<_> = variables.ids().map(|var| variables.name(var)).collect();
-    match nearest(name, names.iter().map(AsRef::as_ref)) {
-        Some(near) => fault.help(format!("did you mean `{near}`?")),
-        None => fault.note(format!("it has {} variables", variables.len())),
-    }
 }
 
 fn write(path: &std::path::Path, plan: &Plan) -> Result<(), Failure> {
@@ -156,10 +153,4 @@ fn write(path: &std::path::Path, plan: &Plan) -> Result<(), Failure> {
         out.write_all(b"\n")
     });
     written.map_err(|error| unwritten(path, &error).into())
-}
-
-fn no_svg() -> Failure {
-    Diagnostic::new(Code::E0704, "this build does not draw circuits")
-        .help("`--emit dot` writes the graph for Graphviz: `pcc compile … --emit dot | dot -Tsvg`")
-        .into()
 }

@@ -8,7 +8,8 @@ use super::failure::Failure;
 use crate::circuit::{Determinism, SourceMap, WeightSource};
 use crate::compile::{Compiled, Options, compile};
 use crate::data::{self, Dataset};
-use crate::diag::{Code, Diagnostic, Diagnostics, Source};
+use crate::diag::{Code, Diagnostic, Diagnostics, Source, nearest};
+use crate::ids::VarId;
 use crate::import::{self, Format, Models};
 use crate::model::{Model, Training, file};
 use crate::param::TensorSet;
@@ -16,6 +17,7 @@ use crate::param::registry::Registry;
 use crate::rewrite::Request;
 use crate::spec::{Spanned, Spec, StructureSpec};
 use crate::structure::{self, Loaded};
+use crate::variables::Variables;
 
 /// A circuit that is ready to be planned.
 pub struct Ready {
@@ -174,4 +176,19 @@ fn given(ready: Ready) -> Result<Model, Failure> {
 /// What is wrong with the file.
 pub fn data(path: &Path, compiled: &Compiled) -> Result<Dataset, Failure> {
     Ok(data::read(path, compiled.written.variables())?)
+}
+
+/// The variable of a name.
+///
+/// # Errors
+/// E0115, with the nearest name there is.
+pub fn variable(name: &str, variables: &Variables) -> Result<VarId, Diagnostic> {
+    variables.find(name).ok_or_else(|| {
+        let fault = Diagnostic::new(Code::E0115, format!("the circuit has no variable `{name}`"));
+        let names: Vec<_> = variables.ids().map(|var| variables.name(var)).collect();
+        match nearest(name, names.iter().map(AsRef::as_ref)) {
+            Some(near) => fault.help(format!("did you mean `{near}`?")),
+            None => fault.note(format!("it has {} variables", variables.len())),
+        }
+    })
 }

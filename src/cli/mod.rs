@@ -56,7 +56,7 @@ fn dispatch(cli: &Cli) -> Result<Answer, Failure> {
         Verb::Compile(args) => compile::run(args),
         Verb::Train(args) => train::run(args),
         Verb::Eval(args) => eval::run(args, cli.json),
-        Verb::Query(args) => query::run(args),
+        Verb::Query(args) => query::run(args, cli.json),
         Verb::Sample(args) => sample::run(args, cli.json),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Reproduce(args) => reproduce::run(args),

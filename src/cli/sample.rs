@@ -1,4 +1,4 @@
-//! `pcc sample`: rows drawn from a model, with evidence or without.
+//! `pcc sample`: rows drawn from a model, with evidence or without, as text or as images.
 
 use std::path::Path;
 
@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::{load, run};
 use crate::circuit::Values;
 use crate::data::Dataset;
+use crate::data::image::{Picture, Shape};
 use crate::data::write::{csv_text, write_csv};
 use crate::diag::{Code, Diagnostic};
 use crate::model::Model;
@@ -35,6 +36,7 @@ pub fn run(args: &Sample, json: bool) -> Result<Answer, Failure> {
     }
     let (model, _) = load::model(&args.model, &args.run)?;
     let variables = model.compiled.written.variables();
+    let picture = args.image.map(|shape| picture(args, shape, &model)).transpose()?;
     let evidence = match &args.given {
         Some(path) => load::data(path, &model.compiled)?,
         None => Dataset::from_rows(variables, [vec![None; variables.len()]])?,
@@ -43,11 +45,32 @@ pub fn run(args: &Sample, json: bool) -> Result<Answer, Failure> {
     let data = Dataset::from_rows(variables, rows)?;
     let report = Report { rows: data.rows(), seed: args.seed };
     let answer = Answer::new(&report)?.table(Table::new().row([&"rows", &thousands(data.rows())]));
-    if to_stdout {
-        return Ok(answer.product(csv_text(&data)));
+    match picture {
+        Some(picture) => picture.write_png(&args.output, &data)?,
+        None if to_stdout => return Ok(answer.product(csv_text(&data))),
+        None => write_csv(&args.output, &data)?,
     }
-    write_csv(&args.output, &data)?;
     Ok(answer)
+}
+
+/// How rows become images; found out before any is drawn.
+fn picture(args: &Sample, shape: Shape, model: &Model) -> Result<Picture, Failure> {
+    if args.output == Path::new("-") {
+        return Err(Failure::usage("`--image` writes a file: name it with `-o`"));
+    }
+    let mut picture = Picture { shape, bounds: args.range, offset: Vec::new() };
+    picture.check(model.compiled.written.variables())?;
+    if let Some(path) = &args.offset {
+        let data = load::data(path, &model.compiled)?;
+        if data.rows() != 1 {
+            let message = format!("one row is added to each image, and here are {}", data.rows());
+            let fault = Diagnostic::new(Code::E0504, message);
+            return Err(fault.in_file(path.display().to_string()).into());
+        }
+        picture.offset.resize(data.columns(), 0.0);
+        data.row(0, &mut picture.offset);
+    }
+    Ok(picture)
 }
 
 /// `n` rows for each row of evidence.

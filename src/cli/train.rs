@@ -14,15 +14,15 @@ use super::progress::Progress;
 use super::{engine, interrupt, run};
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
+use crate::leaf::Family;
 use crate::model::{Model, Training, file};
 use crate::plan::Purpose;
 use crate::spec::{GroupOptions, ParameterizerSpec, Spanned, Spec};
 use crate::train::curves::{curves_svg, of_history};
-use crate::train::em::Em;
+use crate::train::em::{self, Em};
 use crate::train::{
-    Group, Keep, Method, Options, Outcome, Recipe, Schedule, Splits, TrainError, fit,
+    Decline, Group, Keep, Method, Options, Outcome, Recipe, Schedule, Splits, TrainError, fit,
 };
-use crate::variables::VarKind;
 
 /// Pseudo-count of EM where none is given.
 const PSEUDO_COUNT: f64 = 0.1;
@@ -90,8 +90,14 @@ fn learn(
     let compiled = &ready.compiled;
     let batch = options.recipe.batch.min(data.train.rows()).max(1) as u32;
     let mut executable = engine::executable(compiled, &args.run, Purpose::Train, batch)?;
-    let initial =
-        compiled.parameters.initial(&compiled.written, args.seed, moments(data.train).as_deref());
+    let mut initial: Vec<f32> = compiled.parameters.initial(
+        &compiled.written,
+        args.seed,
+        moments(ready, data.train).as_deref(),
+    );
+    if matches!(options.recipe.method, Method::Em { .. }) {
+        em::begin(&compiled.written, &compiled.parameters, &mut initial);
+    }
     let mut progress = Progress::new(log(args)?);
     let outcome =
         fit(executable.as_mut(), &compiled.parameters, initial, data, options, &mut progress);
@@ -110,11 +116,12 @@ pub fn failure(error: TrainError) -> Failure {
     }
 }
 
-/// Where leaves of real variables begin; nothing where there are none.
-pub fn moments(data: &Dataset) -> Option<Vec<(f64, f64)>> {
-    let variables = data.variables();
-    let real = variables.ids().any(|var| variables.kind(var) == VarKind::Real);
-    real.then(|| data.moments())
+/// Where leaves begin that describe quantities; nothing where there are none.
+fn moments(ready: &Ready, data: &Dataset) -> Option<Vec<(f64, f64)>> {
+    let quantity = |family: &Family| {
+        matches!(family, Family::Gaussian { .. } | Family::Binomial { .. } | Family::Poisson)
+    };
+    ready.compiled.parameters.families().values().any(quantity).then(|| data.moments())
 }
 
 fn recipe(args: &Train, spec: &Spec, rows: usize) -> Recipe {
@@ -134,12 +141,15 @@ fn recipe(args: &Train, spec: &Spec, rows: usize) -> Recipe {
         },
         rate: args.lr.unwrap_or(match (args.optimizer, &spec.parameterizer.value) {
             (OptimizerName::Em, _) if batch >= rows => 1.0,
-            (OptimizerName::Em, _) => 0.1,
+            (OptimizerName::Em, _) => 0.5,
             (_, ParameterizerSpec::Hyper { .. }) => 5e-3,
             _ => 2e-2,
         }),
         groups: groups(spec),
-        schedule: Schedule::default(),
+        schedule: match args.optimizer {
+            OptimizerName::Em if batch < rows => Schedule { warm_up: 0, decline: Decline::Linear },
+            _ => Schedule::default(),
+        },
         patience: args.patience.map(|patience| u64::from(patience.get())),
     }
 }

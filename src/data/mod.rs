@@ -10,6 +10,7 @@
 //! NaN.
 
 pub mod csv;
+pub mod image;
 pub mod npy;
 pub mod toy;
 pub mod write;

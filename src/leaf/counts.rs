@@ -52,6 +52,14 @@ pub fn log_binomial_slope<T: Real>(logit: T, trials: u32, count: f64) -> T {
     T::of(count) - T::of(trials.into()) / (T::one() + (-logit).exp())
 }
 
+/// The logit of the chance at which this is the mean; half a success and half a failure more, so that
+/// a mean at or beyond an end of what is possible has a logit too.
+pub fn logit_of_mean(trials: u32, mean: f64) -> f64 {
+    let trials = f64::from(trials);
+    let successes = mean.clamp(0.0, trials) + 0.5;
+    (successes / (trials + 1.0 - successes)).ln()
+}
+
 /// Whether a value is a number of events: whole, and at least zero.
 pub fn is_count(value: f64) -> bool {
     value >= 0.0 && value.fract() == 0.0
@@ -137,6 +145,17 @@ mod tests {
             assert!((sum - 1.0).abs() < 1e-12, "{logit} {trials}: {sum}");
             assert!((mean - expected).abs() < 1e-10, "{logit} {trials}: {mean} {expected}");
         }
+    }
+
+    #[test]
+    fn a_mean_has_its_logit_and_none_is_infinite() {
+        let mean = |logit: f64| 255.0 / (1.0 + (-logit).exp());
+        for wanted in [0.0, 3.0, 127.5, 250.0, 255.0] {
+            let found = mean(logit_of_mean(255, wanted));
+            assert!((found - wanted).abs() <= 0.5, "{wanted}: {found}");
+        }
+        assert_eq!(logit_of_mean(255, -40.0), logit_of_mean(255, 0.0));
+        assert_eq!(logit_of_mean(255, 400.0), -logit_of_mean(255, 0.0));
     }
 
     #[test]

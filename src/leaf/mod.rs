@@ -163,10 +163,12 @@ impl Dist {
     }
 
     /// Raw parameters to begin learning with, [units, raw_len]: the given ones, else logits uniform
-    /// on [0, 1) as the paper has them, means standard normal and variances near one, moved to
-    /// `location` and `scale` (mean and standard deviation of the variable in the training data);
-    /// logits of a Binomial standard normal, rates around `location`.
-    pub fn initial_raw(&self, rng: &mut impl Rng, location: f64, scale: f64) -> Vec<f64> {
+    /// on [0, 1) as the paper has them; and of the other families numbers around `moments`, mean and
+    /// standard deviation of the variable in the training data: means normal about that mean with that
+    /// deviation, of a Gaussian as of a Binomial, and rates log-normal about it. Without data a mean
+    /// of zero and a deviation of one stand for them, and logits of a Binomial are standard normal.
+    pub fn initial_raw(&self, rng: &mut impl Rng, moments: Option<(f64, f64)>) -> Vec<f64> {
+        let (location, scale) = moments.unwrap_or((0.0, 1.0));
         if let Some(raw) = self.given_raw() {
             return raw;
         }
@@ -185,7 +187,12 @@ impl Dist {
                 }
                 raw
             }
-            Family::Binomial { .. } => (0..units).map(|_| gaussian::standard_normal(rng)).collect(),
+            Family::Binomial { trials } => (0..units)
+                .map(|_| match (moments, gaussian::standard_normal(rng)) {
+                    (None, normal) => normal,
+                    (Some(_), normal) => counts::logit_of_mean(trials, location + scale * normal),
+                })
+                .collect(),
             Family::Poisson => {
                 // Half of an event is less than any that is seen; no deviation fits a rate.
                 let middle = location.max(0.5).ln();
@@ -242,5 +249,27 @@ impl Dist {
             Family::Binomial { trials } => counts::sample_binomial(raw[0], trials, rng) as f32,
             Family::Poisson => counts::sample_poisson(raw[0], rng) as f32,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    #[test]
+    fn binomials_begin_where_the_data_are() {
+        let dist = Dist::learnable(Family::Binomial { trials: 255 }, 400);
+        let means = |moments| -> Vec<f64> {
+            let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+            let raw = dist.initial_raw(&mut rng, moments);
+            raw.iter().map(|logit| 255.0 / (1.0 + (-logit).exp())).collect()
+        };
+        let average = |means: &[f64]| means.iter().sum::<f64>() / means.len() as f64;
+        let dark = means(Some((20.0, 4.0)));
+        assert!((average(&dark) - 20.0).abs() < 1.0, "{}", average(&dark));
+        let apart = dark.iter().map(|mean| (mean - 20.0).powi(2)).sum::<f64>() / 400.0;
+        assert!((apart.sqrt() - 4.0).abs() < 0.8, "{apart}");
+        assert!((average(&means(None)) - 127.5).abs() < 10.0);
     }
 }

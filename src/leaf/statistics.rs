@@ -5,10 +5,12 @@
 //! family's moments. The numbers of a unit are
 //! - of a discrete family with a probability a state: the expected count of each state;
 //! - of a Binomial: [Σγ, Σγx];
-//! - of a Gaussian of mean μ before: [Σγ, Σγ(x − μ), Σγ(x − μ)²],
+//! - of a Gaussian of mean μ before: [Σγ, Σγ(x − μ), Σγ(x − μ)²];
+//! - of a Poisson of rate λ before: [Σγ(x − λ)],
 //!
 //! where γ is the responsibility for an observed value x; missing values count for nothing.
 
+use super::counts;
 use super::discrete;
 use super::gaussian::{Bounds, Density};
 use super::{Dist, Family};
@@ -18,6 +20,9 @@ use crate::real::Real;
 /// would stay zero for ever, whatever later batches have to say.
 pub const LEAST: f64 = 1e-26;
 
+/// The least rate of a Poisson, for the same reason.
+pub const LEAST_RATE: f64 = 1e-9;
+
 /// How a maximisation treats what it is given.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Smoothing {
@@ -26,6 +31,8 @@ pub struct Smoothing {
     /// How far to go from the parameters before to those of greatest likelihood, in [0, 1]; less of it
     /// where less than one row was seen.
     pub rate: f64,
+    /// Rows that were looked at, of which a unit is responsible for all at most.
+    pub rows: f64,
 }
 
 impl Smoothing {
@@ -41,7 +48,8 @@ impl Family {
     /// Expected statistics of one unit.
     pub fn statistics_len(self) -> usize {
         match self {
-            Family::Indicators { .. } | Family::Poisson => 0,
+            Family::Indicators { .. } => 0,
+            Family::Poisson => 1,
             Family::Bernoulli => 2,
             Family::Categorical { states } => states as usize,
             Family::Gaussian { .. } => 3,
@@ -53,7 +61,10 @@ impl Family {
     /// parameters.
     pub fn add_statistics<T: Real>(self, raw: &[T], value: f32, gamma: T, statistics: &mut [T]) {
         match self {
-            Family::Indicators { .. } | Family::Poisson => {}
+            Family::Indicators { .. } => {}
+            Family::Poisson => {
+                statistics[0] += gamma * counts::log_poisson_slope(raw[0], value.into());
+            }
             Family::Bernoulli | Family::Categorical { .. } => statistics[value as usize] += gamma,
             Family::Gaussian { .. } => {
                 let off = T::of(value.into()) - raw[0];
@@ -72,11 +83,18 @@ impl Family {
     /// on the line between their expectation parameters: probabilities, or the first two moments. A
     /// unit that is responsible for nothing keeps its parameters.
     ///
-    /// A Gaussian's variance is kept within its bounds, which are all that smooths it.
+    /// A Gaussian's variance is kept within its bounds, which are all that smooths it. A Poisson's rate
+    /// goes Σγ/n of the way in n rows: as far as can be told from its one number, and a step of
+    /// generalised EM (Dempster, Laird & Rubin 1977), which does not lower the objective either.
     pub fn maximise<T: Real>(self, statistics: &[T], smoothing: Smoothing, raw: &mut [T]) {
         let mass = |numbers: &[T]| numbers.iter().map(|n| n.double()).sum::<f64>();
         match self {
-            Family::Indicators { .. } | Family::Poisson => {}
+            Family::Indicators { .. } => {}
+            Family::Poisson => {
+                let excess = statistics[0].double() / smoothing.rows.max(1.0);
+                let rate = raw[0].double().exp() + smoothing.rate * excess;
+                raw[0] = T::of(rate.max(LEAST_RATE).ln());
+            }
             Family::Bernoulli | Family::Categorical { .. } => {
                 if mass(statistics) > 0.0 {
                     let counts = statistics.iter().map(|n| n.double()).collect();

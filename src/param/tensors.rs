@@ -142,14 +142,14 @@ impl TensorSet {
     }
 
     /// Appends the values with which a tensor begins. Each tensor draws from a stream of its own, so
-    /// that its values depend on the seed, its place and its shape alone. `location` gives mean and
-    /// standard deviation of the data of each leaf.
+    /// that its values depend on the seed, its place and its shape alone. `moments` gives mean and
+    /// standard deviation of the data of each leaf, where there are data.
     pub fn initialise<T: Real>(
         &self,
         tensor: TensorId,
         seed: u64,
         dists: &IdVec<DistId, Dist>,
-        location: &IdVec<DistId, (f64, f64)>,
+        moments: &IdVec<DistId, Option<(f64, f64)>>,
         out: &mut Vec<T>,
     ) {
         let spec = &self.specs[tensor];
@@ -169,8 +169,7 @@ impl TensorSet {
             ),
             Init::Leaves(members) => {
                 for &id in members {
-                    let (mean, deviation) = location[id];
-                    let raw = dists[id].initial_raw(&mut rng, mean, deviation);
+                    let raw = dists[id].initial_raw(&mut rng, moments[id]);
                     out.extend(raw.into_iter().map(T::of));
                 }
             }

@@ -54,6 +54,8 @@ pub(crate) struct Layout {
     ramp: Vec<u32>,
     /// Sub-assignments of each space that a batch is expected to have.
     expected: Vec<f64>,
+    /// Whether listed entries are looked for, or each row is one.
+    finds: bool,
 }
 
 /// How a step is run.
@@ -260,7 +262,8 @@ impl Layout {
             Kind::Listed => seen.map_or(rows as f64, |seen| seen[space]),
         };
         let expected = kinds.iter().enumerate().map(expected).collect();
-        Layout { narrow, steps, maps, radix, found, lists, sizes, ramp, expected, kinds }
+        let finds = seen.is_some();
+        Layout { narrow, steps, maps, radix, found, lists, sizes, ramp, expected, finds, kinds }
     }
 
     /// Whether to evaluate entries is expected to take less time than to evaluate `rows` rows.
@@ -274,10 +277,12 @@ impl Layout {
                 Form::Sum { .. } | Form::ProductSum { .. } => step.width * step.output.units,
                 _ => step.output.units,
             } as f64;
-            let (entry, row) = match train {
-                true => (55.0 + 0.51 * work, 10.0 + 0.43 * work),
-                false => (28.0 + 0.133 * work, 2.0 + 0.104 * work),
+            let (entry, find, row) = match train {
+                true => (40.0 + 0.51 * work, 15.0, 10.0 + 0.43 * work),
+                false => (18.0 + 0.133 * work, 15.0, 2.0 + 0.104 * work),
             };
+            let finds = self.finds && self.kinds[step.output.space] == Kind::Listed;
+            let entry = if finds { entry + find } else { entry };
             // Rows look tables up where they need them.
             let is_lookup = matches!(step.form, Form::Lookup { .. } | Form::One);
             shared += self.expected[step.output.space] * if is_lookup { work } else { entry };
@@ -524,7 +529,11 @@ impl Plan {
             let program = &self.programs[number];
             let parts = self.below_head().iter().filter(|part| part.program as usize == number);
             let found = WORD * (program.outputs.len() * rows + spaces.spaces.len());
-            let layout = |missing| Layout::new(program, spaces, rows, missing, None).bytes();
+            let train = self.purpose == Purpose::Train;
+            let layout = |missing| {
+                let layout = Layout::new(program, spaces, rows, missing, None);
+                if layout.pays(rows, train) { layout.bytes() } else { 0 }
+            };
             let layouts = spaces.bytes() + layout(false) + layout(true);
             layouts + parts.count() * self.shards as usize * found
         };

@@ -230,18 +230,18 @@ impl Parameters {
         seed: u64,
         moments: Option<&[(f64, f64)]>,
     ) -> Vec<T> {
-        let mut location: IdVec<DistId, (f64, f64)> =
-            IdVec::filled((0.0, 1.0), circuit.dists().len());
+        let mut of_leaf: IdVec<DistId, Option<(f64, f64)>> =
+            IdVec::filled(None, circuit.dists().len());
         if let Some(moments) = moments {
             for node in circuit.nodes() {
                 if let crate::circuit::Op::Leaf { var, dist } = circuit.op(node) {
-                    location[dist] = moments[var.index()];
+                    of_leaf[dist] = Some(moments[var.index()]);
                 }
             }
         }
         let mut values = Vec::with_capacity(self.tensors.len());
         for (id, _) in self.tensors.iter() {
-            self.tensors.initialise(id, seed, circuit.dists(), &location, &mut values);
+            self.tensors.initialise(id, seed, circuit.dists(), &of_leaf, &mut values);
         }
         values
     }

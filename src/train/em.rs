@@ -12,6 +12,10 @@
 //! go a part of the way, the learning rate: w ← (1 − η) w + η w_new (stochastic EM as in Peharz et al.
 //! 2020, Einsum Networks); a group that was taken less than once goes less, 1 − (1 − η)^count.
 //!
+//! EM goes to what is near. From weights that are nearly equal, as gradients are content to begin
+//! with, all units learn the same for long; so it begins from weights that differ much ([`begin`]),
+//! and the rate of mini-batches had better fall to zero than stay ([`super::Schedule`]).
+//!
 //! Only logits that are parameters themselves can be learned so. All arithmetic is in f64.
 
 use std::ops::Range;
@@ -20,14 +24,60 @@ use rayon::prelude::*;
 
 use super::optimizer::{Group, segments};
 use super::update::Segment;
+use crate::circuit::ValidCircuit;
 use crate::diag::{Code, Diagnostic};
 use crate::engine::Counts;
 use crate::ids::DistId;
 use crate::leaf::Family;
 use crate::leaf::discrete::ZERO_LOGIT;
 use crate::leaf::statistics::{Smoothing, frequencies};
+use crate::param::Init;
 use crate::real::Real;
 use crate::sector::{MakerBinding, Parameters};
+
+/// How unequal weights begin: proportional to this power of independent exponential numbers. At 1
+/// they would be uniform on the simplex.
+const UNEQUAL: f64 = 2.0;
+/// The least exponential number taken for one.
+const LEAST_DRAWN: f64 = 1e-9;
+
+/// Makes what was drawn for a beginning unequal: weights and probabilities that are not given by the
+/// author, and were drawn as logits uniform on [0, 1), become powers of exponential numbers, each the
+/// same function of what was drawn for it. To be called once on the initial parameters.
+///
+/// # Panics
+/// When `flat` is of another model.
+pub fn begin<T: Real>(circuit: &ValidCircuit, parameters: &Parameters, flat: &mut [T]) {
+    for (id, spec) in parameters.tensors().iter() {
+        let logits = flat[parameters.tensors().range(id)].iter_mut();
+        match &spec.init {
+            Init::Uniform(low, high) if (*low, *high) == (0.0, 1.0) => logits.for_each(part),
+            Init::Mixed(given) => {
+                let drawn = logits.zip(given).filter(|(_, given)| given.is_none());
+                drawn.for_each(|(logit, _)| part(logit));
+            }
+            Init::Uniform(..) | Init::Normal(_) | Init::Leaves(_) => {}
+        }
+    }
+    for (id, dist) in circuit.dists().iter().filter(|(_, dist)| dist.given.is_none()) {
+        let logits = flat[parameters.leaf(id)].iter_mut();
+        match dist.family {
+            Family::Categorical { .. } => logits.for_each(part),
+            // The difference of two such logits: a logistic number.
+            Family::Bernoulli => logits.for_each(|logit| {
+                let u = logit.double().clamp(LEAST_DRAWN, 1.0 - LEAST_DRAWN);
+                *logit = T::of(UNEQUAL * (u / (1.0 - u)).ln());
+            }),
+            _ => {}
+        }
+    }
+}
+
+/// From a number uniform on [0, 1) to the logit of a power of an exponential one.
+fn part<T: Real>(logit: &mut T) {
+    let exponential = -(-logit.double()).ln_1p();
+    *logit = T::of(UNEQUAL * exponential.max(LEAST_DRAWN).ln());
+}
 
 /// The maximisation step for one model. It remembers nothing from step to step.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,8 +110,8 @@ impl Em {
     /// rate for all tensors but those of `groups` that say otherwise.
     ///
     /// # Errors
-    /// E0405 for logits that are no parameters themselves, for L2, and for Poisson leaves; E0404 for a
-    /// group that matches no tensor.
+    /// E0405 for logits that are no parameters themselves, and for L2; E0404 for a group that matches no
+    /// tensor.
     pub fn new(
         parameters: &Parameters,
         pseudo_count: f64,
@@ -87,20 +137,22 @@ impl Em {
     }
 
     /// Moves `flat` towards the parameters of greatest likelihood given `counts`, by the learning
-    /// rates times `factor`. The counts are of `share` of the rows to learn from, in (0, 1]. A group
-    /// that nothing was counted of keeps its weights. Returns whether all parameters are finite.
+    /// rates times `factor`. The counts are of so many `rows`, `share` of those to learn from, in
+    /// (0, 1]. A group that nothing was counted of keeps its weights. Returns whether all parameters are
+    /// finite.
     ///
     /// # Panics
     /// When `flat` or `counts` are of another model.
     pub fn step<T: Real>(
         &self,
         factor: f64,
-        share: f64,
+        (rows, share): (usize, f64),
         counts: &Counts<T>,
         flat: &mut [T],
     ) -> bool {
         let pseudo_count = self.pseudo_count * share;
-        let smoothing = |rate: f64| Smoothing { pseudo_count, rate: rate * factor };
+        let rows = rows as f64;
+        let smoothing = |rate: f64| Smoothing { pseudo_count, rate: rate * factor, rows };
         for run in &self.groups {
             let counts = counts.weights[run.range.clone()].par_chunks_exact(run.len);
             let logits = flat[run.range.clone()].par_chunks_exact_mut(run.len);
@@ -133,11 +185,6 @@ fn refuse(parameters: &Parameters, groups: &[Group]) -> Result<(), Diagnostic> {
     if parameters.decay() > 0.0 || groups.iter().any(|group| group.decay.is_some_and(|l| l > 0.0)) {
         let fault = refusal("under weight decay");
         return Err(fault.help("use `parameterizer: Direct`, and a pseudo-count to smooth weights"));
-    }
-    let mut families = parameters.families().iter();
-    if families.any(|(id, family)| *family == Family::Poisson && !parameters.leaf(id).is_empty()) {
-        let fault = refusal("the rates of Poisson leaves");
-        return Err(fault.help("freeze them, or use an optimiser that follows gradients"));
     }
     Ok(())
 }

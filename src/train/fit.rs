@@ -224,8 +224,9 @@ impl<'a> Run<'a> {
     /// A step for which the engine gives gradients or counts.
     fn step_here(&mut self, factor: f64) -> Result<(), TrainError> {
         self.look()?;
-        let share = self.batches.size() as f64 / self.data.train.rows() as f64;
-        match self.learner.step(factor, share, &mut self.state.parameters) {
+        let rows = self.batches.size();
+        let seen = (rows, rows as f64 / self.data.train.rows() as f64);
+        match self.learner.step(factor, seen, &mut self.state.parameters) {
             true => Ok(()),
             false => Err(self.blame_step().into()),
         }

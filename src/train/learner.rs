@@ -77,14 +77,14 @@ impl Learner {
         }
     }
 
-    /// Changes the parameters by what was taken last, from this share of the rows to learn from.
-    /// Returns whether all numbers are finite.
-    pub(super) fn step(&mut self, factor: f64, share: f64, parameters: &mut [f32]) -> bool {
+    /// Changes the parameters by what was taken last, from so many rows, this share of those to learn
+    /// from. Returns whether all numbers are finite.
+    pub(super) fn step(&mut self, factor: f64, seen: (usize, f64), parameters: &mut [f32]) -> bool {
         match self {
             Learner::Gradient { optimizer, gradient } => {
                 optimizer.step(factor, parameters, gradient)
             }
-            Learner::Em { em, counts } => em.step(factor, share, counts, parameters),
+            Learner::Em { em, counts } => em.step(factor, seen, counts, parameters),
         }
     }
 

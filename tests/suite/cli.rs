@@ -5,7 +5,10 @@ mod cuda;
 mod em;
 mod foreign;
 mod help;
+mod image;
 mod learned;
+mod query;
+mod readme;
 mod resume;
 mod round_trip;
 

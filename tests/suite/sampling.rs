@@ -24,7 +24,7 @@ const LEAST_EXPECTED: f64 = 8.0;
 
 /// Fails where counts are such as occur once in 10,000 times or less if each draw falls into a cell
 /// with its probability. A cell of probability zero may not occur at all.
-fn assert_drawn_from(name: &str, cells: &[(f64, usize)]) {
+pub fn assert_drawn_from(name: &str, cells: &[(f64, usize)]) {
     let draws = cells.iter().map(|&(_, count)| count).sum::<usize>() as f64;
     let (mut statistic, mut kept) = (0.0, 0);
     let mut rare = (0.0, 0.0);
@@ -60,7 +60,7 @@ fn chi_square_quantile(freedom: f64) -> f64 {
 }
 
 /// Counts of each row of `samples`, [draws, width].
-fn counts(samples: &[f32], width: usize) -> BTreeMap<Vec<u32>, usize> {
+pub fn counts(samples: &[f32], width: usize) -> BTreeMap<Vec<u32>, usize> {
     let mut counts = BTreeMap::new();
     for row in samples.chunks_exact(width) {
         *counts.entry(key(row)).or_insert(0) += 1;
@@ -68,7 +68,7 @@ fn counts(samples: &[f32], width: usize) -> BTreeMap<Vec<u32>, usize> {
     counts
 }
 
-fn key(world: &[f32]) -> Vec<u32> {
+pub fn key(world: &[f32]) -> Vec<u32> {
     world.iter().map(|value| value.to_bits()).collect()
 }
 

@@ -1,7 +1,5 @@
 //! Each distinct sub-assignment once: the same answers as row by row, and where it is done.
 
-use std::sync::Arc;
-
 use pcc::compile::Compiled;
 use pcc::data::Dataset;
 use pcc::engine::Executable;
@@ -59,7 +57,7 @@ const CIRCUITS: [(&str, &str); 5] = [
     ),
     (
         "categories",
-        "(variables: Categorical(5, 10), structure: RatSpn(units: 4, replicas: 2, seed: 4), leaves: Categorical())",
+        "(variables: Categorical(n: 10, states: 5), structure: RatSpn(units: 4, replicas: 2, seed: 4), leaves: Categorical())",
     ),
     ("chain", "(variables: Binary(14), structure: Hmm(units: 6, tied: true), leaves: Bernoulli())"),
 ];
@@ -67,7 +65,7 @@ const CIRCUITS: [(&str, &str); 5] = [
 #[test]
 fn rows_that_agree_are_evaluated_once_and_every_answer_is_the_oracles() {
     for (name, text) in CIRCUITS {
-        let compiled = Arc::new(compiled(text));
+        let compiled = compiled(text);
         let flat: Vec<f32> = compiled.parameters.initial(&compiled.written, 3, None);
         let wide: Vec<f64> = flat.iter().map(|&x| x.into()).collect();
         for missing in [false, true] {
@@ -90,7 +88,7 @@ fn rows_that_agree_are_evaluated_once_and_every_answer_is_the_oracles() {
 
 #[test]
 fn the_same_bits_come_of_prepared_data_at_any_number_of_threads() {
-    let compiled = Arc::new(compiled(CIRCUITS[0].1));
+    let compiled = compiled(CIRCUITS[0].1);
     let flat: Vec<f32> = compiled.parameters.initial(&compiled.written, 3, None);
     let data = repeated(&compiled, true);
     let rows: Vec<u32> = (0..ROWS as u32).rev().collect();
@@ -123,5 +121,14 @@ fn tables_lists_and_rows_are_chosen_where_each_belongs() {
         shares(CIRCUITS[0].1, false).join("\n"),
         shares(real, true).join("\n"),
     ];
-    insta::assert_snapshot!(found.join("\n--\n"), @"");
+    insta::assert_snapshot!(found.join("\n--\n"), @r"
+      shared, tables=42 listed=5 evaluations=512 of 3008
+      row by row
+    --
+      row by row
+      row by row
+    --
+      row by row
+      row by row
+    ");
 }

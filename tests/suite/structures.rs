@@ -25,7 +25,7 @@ use crate::support::enumerate::{Table, states};
 /// Random instances of each structure.
 const INSTANCES: u64 = 100;
 
-fn numbers(compiled: &Compiled, seed: u64) -> (Vec<f64>, Values<f64>) {
+pub fn numbers(compiled: &Compiled, seed: u64) -> (Vec<f64>, Values<f64>) {
     let flat = spread(&compiled.written, &compiled.parameters, seed);
     let values = compiled.parameters.values(&compiled.written, &flat);
     (flat, values)

@@ -455,7 +455,9 @@ fn table_back(family: Family, raw: &[f32], table: &[f32], d_table: &[f32], d_raw
 /// gradient by that; nothing where there is nothing to learn.
 fn table_counts(family: Family, table: &[f32], d_table: &[f32], statistics: &mut [f32]) {
     match family {
-        Family::Indicators { .. } | Family::Poisson => {}
+        Family::Indicators { .. } => {}
+        // The derivative by the logarithm of the rate.
+        Family::Poisson => statistics.copy_from_slice(d_table),
         Family::Bernoulli | Family::Categorical { .. } => {
             let pairs = table.iter().zip(d_table);
             statistics.iter_mut().zip(pairs).for_each(|(count, (p, d))| *count = p * d);

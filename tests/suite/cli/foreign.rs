@@ -2,9 +2,11 @@
 
 use super::{Done, Folder};
 
-const PSDD: &str = "psdd 7\nL 0 0 -1\nL 1 0 1\nT 2 1 2 -0.5\nL 3 1 2\n\
+/// A PSDD over two variables.
+pub const PSDD: &str = "psdd 7\nL 0 0 -1\nL 1 0 1\nT 2 1 2 -0.5\nL 3 1 2\n\
                     D 4 2 2 0 2 -0.2231435513142097 1 3 -1.6094379124341003\n";
-const C2D: &str = "nnf 6 4 3\nL -1\nL 1\nL 2\nA 2 0 2\nA 1 1\nO 1 2 3 4\n";
+/// A formula of six models over three variables.
+pub const C2D: &str = "nnf 6 4 3\nL -1\nL 1\nL 2\nA 2 0 2\nA 1 1\nO 1 2 3 4\n";
 
 fn folder() -> Folder {
     let folder = Folder::new();

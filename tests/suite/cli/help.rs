@@ -79,7 +79,7 @@ fn what_needs_a_device_ends_with_three_and_one_sentence() {
 #[test]
 fn what_this_build_does_not_do_it_says() {
     let folder = Folder::with_circuit();
-    let lines = ["query m map --data test.data", "compile c.ron --emit svg", "reproduce table1"];
+    let lines = ["reproduce table1"];
     for line in lines {
         let done = folder.pcc(&format!("{line} --json"));
         assert_eq!(done.code, 1, "{line}: {}", done.stderr);

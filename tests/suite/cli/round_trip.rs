@@ -237,3 +237,13 @@ fn a_benchmark_reports_what_programs_read() {
         assert!(json[key].as_f64().is_some_and(|number| number > 0.0), "{key} in {json}");
     }
 }
+
+#[test]
+fn a_circuit_is_drawn_whole_or_with_variables_taken_from_it() {
+    let folder = Folder::with_circuit();
+    let drawing = folder.pcc("compile c.ron --emit svg").ok().stdout;
+    assert!(drawing.starts_with("<svg") && drawing.contains("6 variables"), "{drawing}");
+    assert_eq!(folder.pcc("compile c.ron --emit svg --json").ok().json()["emit"], drawing);
+    let less = folder.pcc("compile c.ron --emit svg --evidence x1=0").ok().stdout;
+    assert!(less.contains("given value") && !drawing.contains("given value"), "{less}");
+}

@@ -4,6 +4,7 @@
 pub mod case;
 pub mod cpu_device;
 pub mod describe;
+pub mod deterministic;
 pub mod enumerate;
 pub mod files;
 pub mod literal;
