@@ -279,7 +279,7 @@ impl Layout {
             } as f64;
             let (entry, find, row) = match train {
                 true => (40.0 + 0.51 * work, 15.0, 10.0 + 0.43 * work),
-                false => (20.0 + 0.133 * work, 25.0, 2.0 + 0.104 * work),
+                false => (45.0 + 0.133 * work, 5.0, 2.0 + 0.104 * work),
             };
             let finds = self.finds && self.kinds[step.output.space] == Kind::Listed;
             let entry = if finds { entry + find } else { entry };
