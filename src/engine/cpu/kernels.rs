@@ -13,9 +13,9 @@ use crate::plan::{LANES, NOWHERE, Value};
 use crate::simd::{After, Kernels, Matrix, PARTIAL, Vector};
 
 /// Bits of the exponent of an `f32`.
-const EXPONENT: u32 = 0x7f80_0000;
+pub(super) const EXPONENT: u32 = 0x7f80_0000;
 /// Those of 2^127: what the exponent bits of x are taken from to give 2^−⌊log₂ x⌋.
-const MIRROR: u32 = 0x7f00_0000;
+pub(super) const MIRROR: u32 = 0x7f00_0000;
 
 /// A kernel: arguments of `$run`, which is inlined into a function compiled for the instruction set.
 macro_rules! kernel {

@@ -71,11 +71,10 @@ impl Found {
             let space = spaces.of_value[value as usize] as usize;
             let of_row = interned.of_row(output);
             let listed = layout.kinds[space] == Kind::Listed;
-            let place = interned.place(space);
             let list = &mut entries[layout.list(space)];
             let count = &mut self.counts[space];
             let out = &mut self.outputs[output * self.most..][..rows.len()];
-            let places = &mut places[place];
+            let places = &mut places[interned.place(space)];
             match of_row {
                 // The rows are distinct, and so are their entries.
                 None if *count == 0 => {

@@ -5,16 +5,12 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::engine::cpu::kernels::kernel;
+use crate::engine::cpu::kernels::{EXPONENT, MIRROR, kernel};
 
-/// Bits of the exponent of an `f32`, and those of 2^127; see [`scale_of`].
-const EXPONENT: u32 = 0x7f80_0000;
-const MIRROR: u32 = 0x7f00_0000;
-
-/// The power of two that brings `top` to [1, 2).
+/// The power of two that brings `top` to [1, 2); of no number, none that means anything.
 #[inline(always)]
 pub(super) fn scale_of(top: f32) -> f32 {
-    f32::from_bits(MIRROR - (top.to_bits() & EXPONENT))
+    f32::from_bits(MIRROR.wrapping_sub(top.to_bits() & EXPONENT))
 }
 
 /// What a scale takes out of a value, as an exponent.
