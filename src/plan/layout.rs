@@ -49,6 +49,8 @@ pub(crate) struct Layout {
     pub(crate) found: Vec<usize>,
     /// Where each space's list begins.
     pub(crate) lists: Vec<usize>,
+    /// The projections to each space.
+    into: Vec<Vec<u32>>,
     pub(crate) sizes: Sizes,
     /// 0, 1, 2, …
     ramp: Vec<u32>,
@@ -263,7 +265,23 @@ impl Layout {
         };
         let expected = kinds.iter().enumerate().map(expected).collect();
         let finds = seen.is_some();
-        Layout { narrow, steps, maps, radix, found, lists, sizes, ramp, expected, finds, kinds }
+        let mut into = vec![Vec::new(); kinds.len()];
+        let projections = spaces.projections.iter().zip(0..);
+        projections.for_each(|(pair, projection)| into[pair.to as usize].push(projection));
+        Layout {
+            narrow,
+            steps,
+            maps,
+            radix,
+            found,
+            lists,
+            into,
+            sizes,
+            ramp,
+            expected,
+            finds,
+            kinds,
+        }
     }
 
     /// Whether to evaluate entries is expected to take less time than to evaluate `rows` rows.
@@ -301,6 +319,7 @@ impl Layout {
         self.steps.len() * size_of::<Placed>()
             + numbers(&self.maps)
             + numbers(&self.radix)
+            + numbers(&self.into)
             + self.kinds.len() * of_space
             + self.found.len() * size_of::<usize>()
             + self.ramp.len() * WORD
@@ -325,6 +344,11 @@ impl Layout {
     pub(crate) fn found(&self, projection: usize) -> Range<usize> {
         let end = self.found.get(projection + 1).copied().unwrap_or(self.sizes.found);
         self.found[projection]..end
+    }
+
+    /// The projections to a space.
+    pub(crate) fn into_space(&self, space: usize) -> &[u32] {
+        &self.into[space]
     }
 
     /// Where the list of a space lies; an empty range for a table.

@@ -1,12 +1,13 @@
 //! Which entries of each space a batch needs, and what they are in the spaces below.
 //!
 //! From the widest space down: the outputs' entries are given by the rows, and each entry names, by the
-//! projections, those that its inputs need. Entries that are named again have their place already.
+//! projections, those that its inputs need. Entries that are named again have their place already. All
+//! that name entries of a space are wider, so one space after the other is done, and the places of a
+//! single one are looked up at a time.
 
 use super::interned::{Interned, Map};
 use crate::plan::layout::{Kind, Layout, Sizes};
 use crate::plan::{Column, LANES, Program, Spaces};
-use crate::simd::take;
 
 /// No place yet.
 const NOWHERE: u32 = u32::MAX;
@@ -63,62 +64,41 @@ impl Found {
         (program, spaces, layout): (&Program, &Spaces, &Layout),
         interned: &Interned,
         rows: &[u32],
-        Lists { places, entries }: Lists<'_>,
+        lists: &mut ListBuffers,
     ) {
         self.rows = rows.len();
-        self.counts.fill(0);
-        for (output, &value) in program.outputs.iter().enumerate() {
-            let space = spaces.of_value[value as usize] as usize;
-            let of_row = interned.of_row(output);
-            let listed = layout.kinds[space] == Kind::Listed;
-            let list = &mut entries[layout.list(space)];
-            let count = &mut self.counts[space];
-            let out = &mut self.outputs[output * self.most..][..rows.len()];
-            let places = &mut places[interned.place(space)];
-            match of_row {
-                // The rows are distinct, and so are their entries.
-                None if *count == 0 => {
-                    list[..rows.len()].copy_from_slice(rows);
-                    *count = rows.len() as u32;
-                    out.iter_mut().zip(0..).for_each(|(out, at)| *out = at);
-                    rows.iter().zip(0..).for_each(|(&row, at)| places[row as usize] = at);
-                }
-                None => {
-                    let out = out.iter_mut().zip(rows);
-                    out.for_each(|(out, &row)| *out = number(places, list, count, row));
-                }
-                Some(of_row) => {
-                    for (out, &row) in out.iter_mut().zip(rows) {
-                        let id = of_row[row as usize];
-                        *out = if listed { number(places, list, count, id) } else { id };
-                    }
-                }
-            }
-        }
         for space in (0..layout.kinds.len()).rev() {
-            if let Kind::Table(count) = layout.kinds[space] {
-                self.counts[space] = count;
-                continue;
-            }
-            let own = layout.list(space);
-            let (below, list) = entries.split_at_mut(own.start);
-            let list = &list[..self.counts[space] as usize];
-            for projection in spaces.from_space(space) {
-                let to = spaces.projections[projection].to as usize;
-                let map = interned.map(projection);
-                let out = &mut self.through[layout.found(projection)][..list.len()];
-                let listed = (layout.kinds[to] == Kind::Listed).then(|| Listing {
-                    places: &mut places[interned.place(to)],
-                    list: &mut below[layout.list(to)],
-                    count: &mut self.counts[to],
-                });
-                match map {
-                    Map::Short(map) => follow(list, |id| map[id as usize].into(), out, listed),
-                    Map::Long(map) => follow(list, |id| map[id as usize], out, listed),
+            let ListBuffers { places, entries } = &mut *lists;
+            let (own, wider) = entries.split_at_mut(layout.list(space).end);
+            let list = &mut own[layout.list(space).start..];
+            let mut to = match layout.kinds[space] {
+                Kind::Table(_) => None,
+                Kind::Listed => {
+                    let places = &mut places[..interned.entries(space)];
+                    Some(Listing { places, list, count: 0 })
+                }
+            };
+            for (output, &value) in program.outputs.iter().enumerate() {
+                if spaces.of_value[value as usize] as usize == space {
+                    let out = &mut self.outputs[output * self.most..][..rows.len()];
+                    number_rows(interned.of_row(output), rows, out, &mut to);
                 }
             }
-            let places = &mut places[interned.place(space)];
-            list.iter().for_each(|&id| places[id as usize] = NOWHERE);
+            for &projection in layout.into_space(space) {
+                let from = spaces.projections[projection as usize].from as usize;
+                let Kind::Listed = layout.kinds[from] else { continue };
+                let first = layout.list(from).start - layout.list(space).end;
+                let list = &wider[first..][..self.counts[from] as usize];
+                let out = &mut self.through[layout.found(projection as usize)][..list.len()];
+                match interned.map(projection as usize) {
+                    Map::Short(map) => follow(list, |id| map[id as usize].into(), out, &mut to),
+                    Map::Long(map) => follow(list, |id| map[id as usize], out, &mut to),
+                }
+            }
+            self.counts[space] = match (layout.kinds[space], to) {
+                (Kind::Table(count), _) => count,
+                (Kind::Listed, listing) => listing.map_or(0, Listing::finish),
+            };
         }
     }
 
@@ -176,45 +156,63 @@ impl Found {
     }
 }
 
-/// The place of an entry in its list, where it is put if it has none yet. Without a branch: whether an
-/// entry is new cannot be foretold. The list has room for one more than its entries.
-#[inline(always)]
-fn number(places: &mut [u32], list: &mut [u32], count: &mut u32, id: u32) -> u32 {
-    let place = &mut places[id as usize];
-    let is_new = *place == NOWHERE;
-    list[*count as usize] = id;
-    *place = if is_new { *count } else { *place };
-    *count += u32::from(is_new);
-    *place
-}
-
 /// Where entries of a space are put.
 struct Listing<'a> {
+    /// For each entry of the data its place in the list, or [`NOWHERE`].
     places: &'a mut [u32],
+    /// The list; there is room for an entry more than it may have.
     list: &'a mut [u32],
-    count: &'a mut u32,
+    count: u32,
+}
+
+impl Listing<'_> {
+    /// The place of an entry in the list, where it is put if it has none yet. Without a branch, for
+    /// whether an entry is new cannot be foretold: a place that is known is less than the next one, and
+    /// [`NOWHERE`] is more.
+    #[inline(always)]
+    fn number(&mut self, id: u32) -> u32 {
+        let known = &mut self.places[id as usize];
+        let place = self.count.min(*known);
+        self.list[self.count as usize] = id;
+        self.count += u32::from(*known == NOWHERE);
+        *known = place;
+        place
+    }
+
+    /// Forgets the places; the number of entries.
+    fn finish(self) -> u32 {
+        let list = &self.list[..self.count as usize];
+        list.iter().for_each(|&id| self.places[id as usize] = NOWHERE);
+        self.count
+    }
+}
+
+/// The entry of an output that each row reads, given those of the data's distinct rows; its own number
+/// if there are none.
+fn number_rows(
+    of_row: Option<&[u32]>,
+    rows: &[u32],
+    out: &mut [u32],
+    to: &mut Option<Listing<'_>>,
+) {
+    for (out, &row) in out.iter_mut().zip(rows) {
+        let id = of_row.map_or(row, |of_row| of_row[row as usize]);
+        *out = to.as_mut().map_or(id, |to| to.number(id));
+    }
 }
 
 /// What each listed entry becomes: its number in a table, or its place in a list.
 #[inline(always)]
-fn follow(list: &[u32], map: impl Fn(u32) -> u32, out: &mut [u32], to: Option<Listing<'_>>) {
+fn follow(list: &[u32], map: impl Fn(u32) -> u32, out: &mut [u32], to: &mut Option<Listing<'_>>) {
     let out = out.iter_mut().zip(list);
     match to {
         None => out.for_each(|(out, &id)| *out = map(id)),
-        Some(Listing { places, list, count }) => {
-            out.for_each(|(out, &id)| *out = number(places, list, count, map(id)));
-        }
+        Some(to) => out.for_each(|(out, &id)| *out = to.number(map(id))),
     }
 }
 
-/// What finding works in: for each entry of interned data its place in the batch, [`NOWHERE`] between
-/// batches; and for each listed space its entries.
-pub(super) struct Lists<'a> {
-    pub(super) places: &'a mut [u32],
-    pub(super) entries: &'a mut [u32],
-}
-
-/// The buffers of [`Lists`], of one worker.
+/// What one worker finds in: for each entry of a space of interned data its place in the batch,
+/// [`NOWHERE`] in between; and for each listed space its entries.
 #[derive(Default)]
 pub(in crate::engine::cpu) struct ListBuffers {
     places: Vec<u32>,
@@ -230,11 +228,5 @@ impl ListBuffers {
         if self.entries.len() < entries {
             self.entries.resize(entries, 0);
         }
-    }
-
-    pub(super) fn lists(&mut self) -> Lists<'_> {
-        let (mut places, mut entries) = (&mut self.places[..], &mut self.entries[..]);
-        let (count, listed) = (places.len(), entries.len());
-        Lists { places: take(&mut places, count), entries: take(&mut entries, listed) }
     }
 }

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::ops::Range;
 
 use crate::data::Dataset;
 use crate::ids::{Id, VarId};
@@ -109,8 +108,8 @@ pub(in crate::engine::cpu) struct Interned {
     maps: Vec<Map>,
     /// For each output the entry of each distinct row; none where they are the same.
     of_row: Vec<Option<Vec<u32>>>,
-    /// Where each space's entries begin among those of all listed ones.
-    places: Vec<usize>,
+    /// Entries of each listed space.
+    counts: Vec<usize>,
 }
 
 impl Interned {
@@ -124,14 +123,14 @@ impl Interned {
         self.of_row[output].as_deref()
     }
 
-    /// The range of a listed space's entries among those of all.
-    pub(super) fn place(&self, space: usize) -> Range<usize> {
-        self.places[space]..self.places[space + 1]
+    /// Entries of a listed space.
+    pub(super) fn entries(&self, space: usize) -> usize {
+        self.counts[space]
     }
 
-    /// Entries of all listed spaces.
-    pub(super) fn entries(&self) -> usize {
-        self.places[self.places.len() - 1]
+    /// Those of the listed space that has most.
+    pub(super) fn most_entries(&self) -> usize {
+        self.counts.iter().copied().max().unwrap_or(0)
     }
 
     /// Bytes that it takes.
@@ -225,11 +224,7 @@ impl Interned {
             let same = is_listed(space) && pairs.all(|(&entry, row)| entry == row);
             (!same).then(|| numbers.of_row.clone())
         });
-        let mut places = vec![0];
-        for count in counts {
-            places.push(places[places.len() - 1] + count);
-        }
-        Interned { maps, of_row: of_row.collect(), places }
+        Interned { maps, of_row: of_row.collect(), counts }
     }
 }
 

@@ -93,7 +93,7 @@ impl Workspace {
 
     /// Makes room for the entries of interned data.
     pub(super) fn reserve(&mut self, prepared: &Prepared) {
-        let places = prepared.parts.iter().flatten().map(Interned::entries).max();
+        let places = prepared.parts.iter().flatten().map(Interned::most_entries).max();
         let lists = prepared.layouts.iter().flatten().map(|layout| layout.sizes.lists).max();
         self.lists.reserve(places.unwrap_or(0), lists.unwrap_or(0));
     }
@@ -226,7 +226,7 @@ impl SharedPart<'_> {
         if let Some(found) = &mut self.shard.found {
             match (interned, self.batch.distinct) {
                 (Some(interned), Some(numbers)) => {
-                    let lists = self.workspace.lists.lists();
+                    let lists = &mut self.workspace.lists;
                     found.listed(of_program, interned, &numbers[rows], lists);
                 }
                 _ => {
