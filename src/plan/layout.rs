@@ -49,8 +49,8 @@ pub(crate) struct Layout {
     pub(crate) found: Vec<usize>,
     /// Where each space's list begins.
     pub(crate) lists: Vec<usize>,
-    /// The projections to each space.
-    into: Vec<Vec<u32>>,
+    /// The projections, by the space they go to.
+    into: Vec<u32>,
     pub(crate) sizes: Sizes,
     /// 0, 1, 2, …
     ramp: Vec<u32>,
@@ -265,9 +265,8 @@ impl Layout {
         };
         let expected = kinds.iter().enumerate().map(expected).collect();
         let finds = seen.is_some();
-        let mut into = vec![Vec::new(); kinds.len()];
-        let projections = spaces.projections.iter().zip(0..);
-        projections.for_each(|(pair, projection)| into[pair.to as usize].push(projection));
+        let mut into: Vec<u32> = (0..spaces.projections.len() as u32).collect();
+        into.sort_by_key(|&projection| spaces.projections[projection as usize].to);
         Layout {
             narrow,
             steps,
@@ -319,9 +318,9 @@ impl Layout {
         self.steps.len() * size_of::<Placed>()
             + numbers(&self.maps)
             + numbers(&self.radix)
-            + numbers(&self.into)
             + self.kinds.len() * of_space
             + self.found.len() * size_of::<usize>()
+            + self.into.len() * WORD
             + self.ramp.len() * WORD
     }
 
@@ -346,9 +345,9 @@ impl Layout {
         self.found[projection]..end
     }
 
-    /// The projections to a space.
-    pub(crate) fn into_space(&self, space: usize) -> &[u32] {
-        &self.into[space]
+    /// The projections, by the space they go to.
+    pub(crate) fn into_spaces(&self) -> &[u32] {
+        &self.into
     }
 
     /// Where the list of a space lies; an empty range for a table.

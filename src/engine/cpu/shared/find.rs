@@ -67,11 +67,13 @@ impl Found {
         lists: &mut ListBuffers,
     ) {
         self.rows = rows.len();
+        let to = |&projection: &u32| spaces.projections[projection as usize].to as usize;
+        let mut into = layout.into_spaces().chunk_by(|a, b| to(a) == to(b)).rev().peekable();
         for space in (0..layout.kinds.len()).rev() {
             let ListBuffers { places, entries } = &mut *lists;
             let (own, wider) = entries.split_at_mut(layout.list(space).end);
             let list = &mut own[layout.list(space).start..];
-            let mut to = match layout.kinds[space] {
+            let mut listing = match layout.kinds[space] {
                 Kind::Table(_) => None,
                 Kind::Listed => {
                     let places = &mut places[..interned.entries(space)];
@@ -81,21 +83,23 @@ impl Found {
             for (output, &value) in program.outputs.iter().enumerate() {
                 if spaces.of_value[value as usize] as usize == space {
                     let out = &mut self.outputs[output * self.most..][..rows.len()];
-                    number_rows(interned.of_row(output), rows, out, &mut to);
+                    number_rows(interned.of_row(output), rows, out, &mut listing);
                 }
             }
-            for &projection in layout.into_space(space) {
+            for &projection in into.next_if(|into| to(&into[0]) == space).unwrap_or_default() {
                 let from = spaces.projections[projection as usize].from as usize;
                 let Kind::Listed = layout.kinds[from] else { continue };
                 let first = layout.list(from).start - layout.list(space).end;
                 let list = &wider[first..][..self.counts[from] as usize];
                 let out = &mut self.through[layout.found(projection as usize)][..list.len()];
                 match interned.map(projection as usize) {
-                    Map::Short(map) => follow(list, |id| map[id as usize].into(), out, &mut to),
-                    Map::Long(map) => follow(list, |id| map[id as usize], out, &mut to),
+                    Map::Short(map) => {
+                        follow(list, |id| map[id as usize].into(), out, &mut listing)
+                    }
+                    Map::Long(map) => follow(list, |id| map[id as usize], out, &mut listing),
                 }
             }
-            self.counts[space] = match (layout.kinds[space], to) {
+            self.counts[space] = match (layout.kinds[space], listing) {
                 (Kind::Table(count), _) => count,
                 (Kind::Listed, listing) => listing.map_or(0, Listing::finish),
             };
