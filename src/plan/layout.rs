@@ -463,7 +463,7 @@ impl Sizes {
     /// Bytes of one worker besides values.
     pub(crate) fn worker(&self, train: bool) -> usize {
         let gradients = if train { self.rows + SLACK } else { 0 };
-        WORD * (self.entries + 2 * self.formed + self.weights + SLACK + self.lists + gradients)
+        WORD * (self.entries + 2 * self.formed + self.weights + SLACK + 2 * self.lists + gradients)
     }
 }
 

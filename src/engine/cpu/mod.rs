@@ -149,7 +149,7 @@ impl CpuExecutable {
     fn gather(&mut self, data: &Dataset, rows: &[u32]) {
         let prepared = self.prepared.iter_mut();
         let known = prepared.enumerate().find(|(_, known)| known.is_of(data));
-        self.rows.take(rows, known);
+        self.pool.install(|| self.rows.take(rows, known));
         let tile = self.plan.variables as usize * LANES;
         let rows = self.rows.read();
         let tiles = self.data.par_chunks_mut(tile.max(1)).zip(rows.par_chunks(LANES));

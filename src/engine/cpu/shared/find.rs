@@ -5,7 +5,7 @@
 //! that name entries of a space are wider, so one space after the other is done, and the places of a
 //! single one are looked up at a time.
 
-use super::interned::{Interned, Map};
+use super::interned::{Interned, Map, Record};
 use crate::plan::layout::{Kind, Layout, Sizes};
 use crate::plan::{Column, LANES, Program, Spaces};
 
@@ -58,12 +58,13 @@ impl Found {
         self.counts[space] as usize
     }
 
-    /// For rows of interned data: `rows` are numbers among its distinct rows.
+    /// For rows of interned data: `rows` are numbers among its distinct rows, and `records` what the part
+    /// has in their records.
     pub(super) fn listed(
         &mut self,
         (program, spaces, layout): (&Program, &Spaces, &Layout),
         interned: &Interned,
-        rows: &[u32],
+        (rows, records): (&[u32], Record<'_>),
         lists: &mut ListBuffers,
     ) {
         self.rows = rows.len();
@@ -94,9 +95,15 @@ impl Found {
                 let out = &mut self.through[layout.found(projection as usize)][..list.len()];
                 match interned.map(projection as usize) {
                     Map::Short(map) => {
-                        follow(list, |id| map[id as usize].into(), out, &mut listing)
+                        follow(list, |entry| map[entry.id as usize].into(), out, &mut listing);
                     }
-                    Map::Long(map) => follow(list, |id| map[id as usize], out, &mut listing),
+                    Map::Long(map) => {
+                        follow(list, |entry| map[entry.id as usize], out, &mut listing);
+                    }
+                    Map::Recorded(place) => {
+                        let of_row = records.place(*place);
+                        follow(list, |entry| of_row(entry.row), out, &mut listing);
+                    }
                 }
             }
             self.counts[space] = match (layout.kinds[space], listing) {
@@ -160,12 +167,21 @@ impl Found {
     }
 }
 
+/// An entry that is listed.
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    /// Its number among those of the data.
+    id: u32,
+    /// A row of the batch that has it.
+    row: u32,
+}
+
 /// Where entries of a space are put.
 struct Listing<'a> {
     /// For each entry of the data its place in the list, or [`NOWHERE`].
     places: &'a mut [u32],
     /// The list; there is room for an entry more than it may have.
-    list: &'a mut [u32],
+    list: &'a mut [Entry],
     count: u32,
 }
 
@@ -174,10 +190,10 @@ impl Listing<'_> {
     /// whether an entry is new cannot be foretold: a place that is known is less than the next one, and
     /// [`NOWHERE`] is more.
     #[inline(always)]
-    fn number(&mut self, id: u32) -> u32 {
-        let known = &mut self.places[id as usize];
+    fn number(&mut self, entry: Entry) -> u32 {
+        let known = &mut self.places[entry.id as usize];
         let place = self.count.min(*known);
-        self.list[self.count as usize] = id;
+        self.list[self.count as usize] = entry;
         self.count += u32::from(*known == NOWHERE);
         *known = place;
         place
@@ -186,7 +202,7 @@ impl Listing<'_> {
     /// Forgets the places; the number of entries.
     fn finish(self) -> u32 {
         let list = &self.list[..self.count as usize];
-        list.iter().for_each(|&id| self.places[id as usize] = NOWHERE);
+        list.iter().for_each(|entry| self.places[entry.id as usize] = NOWHERE);
         self.count
     }
 }
@@ -199,19 +215,26 @@ fn number_rows(
     out: &mut [u32],
     to: &mut Option<Listing<'_>>,
 ) {
-    for (out, &row) in out.iter_mut().zip(rows) {
-        let id = of_row.map_or(row, |of_row| of_row[row as usize]);
-        *out = to.as_mut().map_or(id, |to| to.number(id));
+    for ((out, &number), row) in out.iter_mut().zip(rows).zip(0..) {
+        let id = of_row.map_or(number, |of_row| of_row[number as usize]);
+        *out = to.as_mut().map_or(id, |to| to.number(Entry { id, row }));
     }
 }
 
 /// What each listed entry becomes: its number in a table, or its place in a list.
 #[inline(always)]
-fn follow(list: &[u32], map: impl Fn(u32) -> u32, out: &mut [u32], to: &mut Option<Listing<'_>>) {
+fn follow(
+    list: &[Entry],
+    becomes: impl Fn(Entry) -> u32,
+    out: &mut [u32],
+    to: &mut Option<Listing<'_>>,
+) {
     let out = out.iter_mut().zip(list);
     match to {
-        None => out.for_each(|(out, &id)| *out = map(id)),
-        Some(to) => out.for_each(|(out, &id)| *out = to.number(map(id))),
+        None => out.for_each(|(out, &entry)| *out = becomes(entry)),
+        Some(to) => out.for_each(|(out, &entry)| {
+            *out = to.number(Entry { id: becomes(entry), row: entry.row });
+        }),
     }
 }
 
@@ -220,7 +243,7 @@ fn follow(list: &[u32], map: impl Fn(u32) -> u32, out: &mut [u32], to: &mut Opti
 #[derive(Default)]
 pub(in crate::engine::cpu) struct ListBuffers {
     places: Vec<u32>,
-    entries: Vec<u32>,
+    entries: Vec<Entry>,
 }
 
 impl ListBuffers {
@@ -230,7 +253,7 @@ impl ListBuffers {
             self.places.resize(places, NOWHERE);
         }
         if self.entries.len() < entries {
-            self.entries.resize(entries, 0);
+            self.entries.resize(entries, Entry::default());
         }
     }
 }

@@ -1,15 +1,19 @@
 //! A data set, interned: the distinct sub-assignments of each listed space of a part, numbered in the
 //! order in which rows have them, and what each becomes under the projections.
 //!
-//! Numbered so, what many rows share has small numbers, and a batch reads few lines of memory.
+//! Numbered so, what many rows share has small numbers, and a batch reads few lines of memory. Where
+//! most rows have an entry of their own a map has a line of memory for each of them; what becomes of
+//! those lies row by row ([`Records`]), that of all parts side by side, and a batch reads it in one go.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use rayon::prelude::*;
+
 use crate::data::Dataset;
 use crate::ids::{Id, VarId};
 use crate::plan::layout::{Kind, Layout};
-use crate::plan::{Column, Program, Spaces};
+use crate::plan::{Column, LANES, Program, Spaces};
 
 /// The distinct rows of a data set, by column.
 pub(in crate::engine::cpu) struct DistinctRows {
@@ -80,6 +84,8 @@ impl DistinctRows {
 pub(super) enum Map {
     Short(Vec<u16>),
     Long(Vec<u32>),
+    /// What any row that has the entry says in this place of its part's record.
+    Recorded(usize),
 }
 
 impl Default for Map {
@@ -98,7 +104,76 @@ impl Map {
         match self {
             Map::Short(entries) => 2 * entries.len(),
             Map::Long(entries) => 4 * entries.len(),
+            Map::Recorded(_) => 0,
         }
+    }
+}
+
+/// A space is recorded if what is projected to it has an entry for every so many rows, at the least: a
+/// record takes no more than so many times the memory of a map.
+const RECORDED: usize = 4;
+
+/// For each distinct row the entries that it has in some spaces of each part, [rows][width].
+pub(in crate::engine::cpu) struct Records {
+    /// Where each part's begin in a row.
+    parts: Vec<usize>,
+    width: usize,
+    entries: Vec<u16>,
+}
+
+impl Records {
+    /// Of the columns of each part.
+    pub(super) fn of(parts: &[Vec<Vec<u16>>]) -> Self {
+        let mut width = 0;
+        let first = |columns: &Vec<Vec<u16>>| {
+            width += columns.len();
+            width - columns.len()
+        };
+        let first = parts.iter().map(first).collect();
+        let columns: Vec<&[u16]> = parts.iter().flatten().map(|column| &column[..]).collect();
+        let mut entries = vec![0; columns.first().map_or(0, |column| column.len()) * width];
+        entries.par_chunks_mut(width.max(1)).enumerate().for_each(|(row, record)| {
+            record.iter_mut().zip(&columns).for_each(|(entry, column)| *entry = column[row]);
+        });
+        Records { parts: first, width, entries }
+    }
+
+    /// Copies the records of some rows, in parallel.
+    pub(in crate::engine::cpu) fn read(&self, rows: &[u32], out: &mut Vec<u16>) {
+        out.resize(rows.len() * self.width, 0);
+        let out = out.par_chunks_mut(self.width.max(1)).with_min_len(LANES);
+        out.zip(rows).for_each(|(out, &row)| {
+            out.copy_from_slice(&self.entries[row as usize * self.width..][..self.width]);
+        });
+    }
+
+    /// What a part has in records of rows that were read.
+    pub(super) fn part<'a>(&self, part: usize, read: &'a [u16]) -> Record<'a> {
+        Record { entries: read.get(self.parts[part]..).unwrap_or_default(), width: self.width }
+    }
+
+    /// Numbers of a row's record.
+    pub(in crate::engine::cpu) fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        2 * self.entries.len() + size_of::<usize>() * self.parts.len()
+    }
+}
+
+/// What one part has in the records of a batch's rows.
+#[derive(Clone, Copy)]
+pub(super) struct Record<'a> {
+    entries: &'a [u16],
+    width: usize,
+}
+
+impl<'a> Record<'a> {
+    /// The entry of each row, by row, in one of the places.
+    pub(super) fn place(self, place: usize) -> impl Fn(u32) -> u32 + use<'a> {
+        let entries = &self.entries[place..];
+        move |row| entries[row as usize * self.width].into()
     }
 }
 
@@ -174,11 +249,13 @@ impl Interned {
         numbers.iter().map(|numbers| numbers.first.len()).collect()
     }
 
+    /// With `record`, what to keep of the part row by row too.
     pub(super) fn of(
         (program, spaces, layout): (&Program, &Spaces, &Layout),
         columns: &[Column],
         rows: &DistinctRows,
-    ) -> Self {
+        record: bool,
+    ) -> (Self, Vec<Vec<u16>>) {
         let reader = Reader { spaces, layout, columns, rows };
         // A space's numbers are forgotten when the last that is made of them is made.
         let mut uses = vec![0; spaces.spaces.len()];
@@ -191,6 +268,7 @@ impl Interned {
         let mut numbers: Vec<Option<Numbers>> = (0..spaces.spaces.len()).map(|_| None).collect();
         let mut maps: Vec<Map> = spaces.projections.iter().map(|_| Map::default()).collect();
         let mut counts = vec![0; spaces.spaces.len()];
+        let mut recorded = Vec::new();
         for space in 0..spaces.spaces.len() {
             if uses[space] == 0 {
                 continue;
@@ -208,8 +286,14 @@ impl Interned {
             for projection in spaces.from_space(space) {
                 let to = spaces.projections[projection].to as usize;
                 if let Some(below) = &numbers[to] {
-                    let entry = |&row: &u32| below.of_row[row as usize];
-                    maps[projection] = Map::of(own.first.iter().map(entry));
+                    let many = record && own.first.len() * RECORDED >= rows.first.len();
+                    maps[projection] = match below.short().filter(|_| many) {
+                        Some(column) => {
+                            recorded.push(column);
+                            Map::Recorded(recorded.len() - 1)
+                        }
+                        None => Map::of(own.first.iter().map(|&row| below.of_row[row as usize])),
+                    };
                 }
                 uses[to] -= 1;
                 if uses[to] == 0 {
@@ -224,7 +308,7 @@ impl Interned {
             let same = is_listed(space) && pairs.all(|(&entry, row)| entry == row);
             (!same).then(|| numbers.of_row.clone())
         });
-        Interned { maps, of_row: of_row.collect(), counts }
+        (Interned { maps, of_row: of_row.collect(), counts }, recorded)
     }
 }
 
@@ -234,6 +318,13 @@ struct Numbers {
     of_row: Vec<u32>,
     /// A row that has it, for each entry; none of a table.
     first: Vec<u32>,
+}
+
+impl Numbers {
+    /// The entry of each row, if sixteen bits suffice for all.
+    fn short(&self) -> Option<Vec<u16>> {
+        self.of_row.iter().map(|&entry| entry.try_into().ok()).collect()
+    }
 }
 
 struct Reader<'a> {

@@ -27,7 +27,7 @@ pub(super) use self::find::Found;
 use self::find::ListBuffers;
 pub(super) use self::forward::ValueBuffers;
 use self::forward::{ScratchBuffers, Unit, forward};
-pub(super) use self::interned::{DistinctRows, Interned};
+pub(super) use self::interned::{DistinctRows, Interned, Records};
 use super::passes::Batch;
 use super::rows::NOWHERE;
 use super::state::{HeadShard, Shard};
@@ -108,6 +108,7 @@ pub(super) struct Prepared {
     /// How each program runs on these data; none where to share does not pay.
     layouts: Vec<Option<Layout>>,
     parts: Vec<Option<Interned>>,
+    pub(super) records: Records,
 }
 
 /// Parts of a program that are asked how many sub-assignments they see.
@@ -136,11 +137,18 @@ impl Prepared {
             let number = part.program as usize;
             let (layout, shared) = (layouts[number].as_ref()?, shared[number].as_ref()?);
             let program = (plan.program(part), &shared.spaces, layout);
-            Some(Interned::of(program, &part.columns, &rows))
+            // Whether batches are found of the data again and again.
+            let record = plan.purpose == Purpose::Train;
+            Some(Interned::of(program, &part.columns, &rows, record))
         };
-        let parts = plan.below_head().par_iter().map(intern).collect();
+        let of_part = |part: &Part| match intern(part) {
+            Some((interned, recorded)) => (Some(interned), recorded),
+            None => (None, Vec::new()),
+        };
+        let (parts, recorded): (Vec<_>, Vec<_>) = plan.below_head().par_iter().map(of_part).unzip();
+        let records = Records::of(&recorded);
         let places = vec![NOWHERE; rows.first.len()];
-        Some(Prepared { data: data.identity().clone(), rows, places, layouts, parts })
+        Some(Prepared { data: data.identity().clone(), rows, places, layouts, parts, records })
     }
 
     /// Numbers that a batch finds of a part, at the most.
@@ -151,7 +159,7 @@ impl Prepared {
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
         let parts: usize = self.parts.iter().flatten().map(Interned::bytes).sum();
-        parts + self.rows.bytes() + 4 * self.places.len()
+        parts + self.records.bytes() + self.rows.bytes() + 4 * self.places.len()
     }
 }
 
@@ -171,6 +179,8 @@ pub(super) struct How<'a> {
     spaces: &'a Spaces,
     layout: &'a Layout,
     interned: Option<&'a Interned>,
+    /// The data's records, and the number of the part, if it is interned.
+    records: Option<(&'a Records, usize)>,
 }
 
 impl<'a> How<'a> {
@@ -187,7 +197,8 @@ impl<'a> How<'a> {
             Some(known) => (known.layouts[program].as_ref()?, known.parts[number].as_ref()),
             None => (layouts[usize::from(missing)].as_ref()?, None),
         };
-        Some(How { spaces, layout, interned })
+        let records = prepared.map(|known| (&known.records, number));
+        Some(How { spaces, layout, interned, records })
     }
 }
 
@@ -221,13 +232,14 @@ impl SharedPart<'_> {
     /// Finds entries, evaluates them, and hands the outputs to the head, row by row.
     pub(super) fn forward(mut self) {
         let rows = self.rows();
-        let How { spaces, layout, interned } = self.how;
+        let How { spaces, layout, interned, records } = self.how;
         let of_program = (self.batch.plan.program(self.part), spaces, layout);
         if let Some(found) = &mut self.shard.found {
-            match (interned, self.batch.distinct) {
-                (Some(interned), Some(numbers)) => {
-                    let lists = &mut self.workspace.lists;
-                    found.listed(of_program, interned, &numbers[rows], lists);
+            match (interned, records, self.batch.distinct) {
+                (Some(interned), Some((records, part)), Some(distinct)) => {
+                    let own = records.part(part, &distinct.records[rows.start * records.width()..]);
+                    let rows = (&distinct.numbers[rows], own);
+                    found.listed(of_program, interned, rows, &mut self.workspace.lists);
                 }
                 _ => {
                     let tile = self.batch.plan.variables as usize * LANES;
