@@ -463,7 +463,12 @@ impl Sizes {
     /// Bytes of one worker besides values.
     pub(crate) fn worker(&self, train: bool) -> usize {
         let gradients = if train { self.rows + SLACK } else { 0 };
-        WORD * (self.entries + 2 * self.formed + self.weights + SLACK + 2 * self.lists + gradients)
+        WORD * (3 * self.entries
+            + 2 * self.formed
+            + self.weights
+            + SLACK
+            + 2 * self.lists
+            + gradients)
     }
 }
 

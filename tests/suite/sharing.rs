@@ -86,6 +86,38 @@ fn rows_that_agree_are_evaluated_once_and_every_answer_is_the_oracles() {
     }
 }
 
+/// Weights too small for the certificate: the engine must say itself which rows it cannot be sure of.
+#[test]
+fn what_small_weights_lose_is_bounded_and_rows_in_doubt_go_through_logs() {
+    // Of two units both may shrink at once, and so much that their product is lost.
+    let two = "(variables: Binary(24), structure: RatSpn(units: 2, replicas: 1, seed: 5), leaves: Indicators)";
+    let mut in_logs = Vec::new();
+    for (name, text) in CIRCUITS.into_iter().chain([("two units", two)]) {
+        let compiled = compiled(text);
+        let data = repeated(&compiled, name == "narrow");
+        let rows: Vec<u32> = (0..ROWS as u32).collect();
+        // Of e^−2·spread, at the least: from where the certificate holds to where products underflow.
+        for spread in [15.0, 25.0, 35.0] {
+            let mut rng = ChaCha8Rng::seed_from_u64(11);
+            let mut far = || if rng.random_bool(0.5) { spread } else { -spread };
+            let numbers = compiled.parameters.initial::<f32>(&compiled.written, 3, None);
+            let flat: Vec<f32> = numbers.iter().map(|x| x + far()).collect();
+            let wide: Vec<f64> = flat.iter().map(|&x| x.into()).collect();
+            let expected = by_reference(&compiled, &wide, &data);
+            let plan = planned(&compiled, Purpose::Train, true);
+            let mut engine = CpuExecutable::new(compiled.clone(), plan, 2).unwrap();
+            engine.prepare(&data);
+            let (mut log_p, mut gradient) = (vec![0.0; ROWS], vec![0.0; flat.len()]);
+            let tally = engine.gradient(&flat, &data, &rows, &mut log_p, &mut gradient);
+            let name = format!("{name}, weights down to e^{}", -2.0 * spread);
+            assert_agree(&name, &compiled, &expected, (&log_p, &gradient));
+            in_logs.push(tally.in_logs);
+        }
+    }
+    assert!(in_logs.iter().any(|&rows| rows == 0), "all rows were in doubt: {in_logs:?}");
+    assert!(in_logs.iter().any(|&rows| rows > 0), "no row was in doubt");
+}
+
 #[test]
 fn the_same_bits_come_of_prepared_data_at_any_number_of_threads() {
     let compiled = compiled(CIRCUITS[0].1);

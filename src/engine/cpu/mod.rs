@@ -182,16 +182,25 @@ impl CpuExecutable {
         pool.install(|| {
             parts.par_iter_mut().zip(plan.below_head()).enumerate().for_each(
                 |(number, (state, part))| {
+                    let may_share = state.may_share();
                     let PartState { coefficients, certified, shards, .. } = state;
                     let (coefficients, certified) = (&*coefficients, *certified);
                     let how = How::of(shared, prepared, missing, (number, part));
-                    let how = how.filter(|_| certified);
+                    let how = how.filter(|_| may_share);
                     shards.par_iter_mut().for_each(|shard| {
                         let Worker { workspace, shared: own, .. } = &mut *own_worker(workers);
                         if let Some(how) = how {
                             let workspace = own;
-                            SharedPart { batch, part, how, coefficients, shard, workspace }
-                                .forward();
+                            SharedPart {
+                                batch,
+                                part,
+                                how,
+                                coefficients,
+                                certified,
+                                shard,
+                                workspace,
+                            }
+                            .forward();
                             return;
                         }
                         let task =
@@ -231,15 +240,16 @@ impl CpuExecutable {
         pool.install(|| {
             let parts = parts.par_iter_mut().zip(plan.below_head()).enumerate();
             parts.for_each(|(number, (state, part))| {
+                let may_share = state.may_share();
                 let PartState { coefficients, certified, shards, .. } = state;
                 let (coefficients, certified) = (&*coefficients, *certified);
                 let how = How::of(shared, prepared, missing, (number, part));
-                let how = how.filter(|_| certified);
+                let how = how.filter(|_| may_share);
                 shards.par_iter_mut().zip(head_shards).for_each(|(shard, head)| {
                     let Worker { workspace, shared: own, .. } = &mut *own_worker(workers);
                     if let Some(how) = how {
                         let workspace = own;
-                        SharedPart { batch, part, how, coefficients, shard, workspace }
+                        SharedPart { batch, part, how, coefficients, certified, shard, workspace }
                             .backward(number, head);
                         return;
                     }

@@ -14,6 +14,8 @@ pub(super) struct PartState {
     pub(super) constant_least: Least,
     /// Whether no product of this part can lose a unit under the weights made last.
     pub(super) certified: bool,
+    /// Whether none of its numbers is zero under them.
+    pub(super) positive: bool,
     pub(super) shards: Vec<Shard>,
 }
 
@@ -79,12 +81,20 @@ impl PartState {
             coefficients: vec![0.0; program.coefficients as usize],
             constant_least: Least::NONE,
             certified: false,
+            positive: false,
             shards: shard_tiles(plan).map(shard).collect(),
         }
     }
 
     pub(super) fn certify(&mut self, program: &Program, least: Least, has_zeros: bool) {
         self.certified = is_certified(program, least, has_zeros);
+        self.positive = !least.zero && !has_zeros;
+    }
+
+    /// Whether values may be shared: if a unit may be lost, the entries of a part without zeros can say
+    /// how much that is.
+    pub(super) fn may_share(&self) -> bool {
+        self.certified || self.positive
     }
 
     /// Adds the gradients of all shards to the first's, in their order.

@@ -172,7 +172,7 @@ pub(super) struct Record<'a> {
 impl<'a> Record<'a> {
     /// The entry of each row, by row, in one of the places.
     pub(super) fn place(self, place: usize) -> impl Fn(u32) -> u32 + use<'a> {
-        let entries = &self.entries[place..];
+        let entries = self.entries.get(place..).unwrap_or_default();
         move |row| entries[row as usize * self.width].into()
     }
 }

@@ -11,6 +11,7 @@
 //! entries by numbers. Rows of other data are entries of their own above the tables.
 
 mod backward;
+mod bounds;
 mod find;
 mod forward;
 mod interned;
@@ -23,6 +24,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use self::backward::{backward, clear};
+use self::bounds::bound;
 pub(super) use self::find::Found;
 use self::find::ListBuffers;
 pub(super) use self::forward::ValueBuffers;
@@ -218,6 +220,8 @@ pub(super) struct SharedPart<'a> {
     pub(super) part: &'a Part,
     pub(super) how: How<'a>,
     pub(super) coefficients: &'a [f32],
+    /// Whether no unit can be lost.
+    pub(super) certified: bool,
     pub(super) shard: &'a mut Shard,
     pub(super) workspace: &'a mut Workspace,
 }
@@ -264,7 +268,8 @@ struct Forward<'s, 'a>(&'s mut SharedPart<'a>);
 impl WithSimd for Forward<'_, '_> {
     type Output = ();
     fn with_simd<S: Simd>(self, simd: S) {
-        let SharedPart { batch, part, how, coefficients, shard, workspace } = self.0;
+        let SharedPart { batch, part, how, coefficients, certified, shard, workspace } = self.0;
+        let certified = *certified;
         let Shard { found, kept, outputs, exponents, bounds, .. } = &mut **shard;
         let Some(found) = &*found else { return };
         let program = batch.plan.program(part);
@@ -273,12 +278,16 @@ impl WithSimd for Forward<'_, '_> {
         let mut values = kept.as_mut().unwrap_or(&mut workspace.values).values();
         let mut scratch = workspace.scratch.scratch(&workspace.sizes);
         forward(simd, &unit, &mut values, &mut scratch, true);
+        if !certified {
+            bound(simd, &unit, &values, &mut scratch.bounds);
+        }
         let (total, count) = (units_of(program), program.outputs.len());
         let mut before = 0;
         for (output, &value) in program.outputs.iter().enumerate() {
             let value = layout.value(value);
             let rows = &values.rows[unit.rows(value)];
             let taken = &scratch.exponents[unit.scales(value)];
+            let lacks = &scratch.bounds.bounds[unit.scales(value)];
             for (tile, entries) in found.output(output).chunks(LANES).enumerate() {
                 let to = &mut outputs[(tile * total + before) * LANES..];
                 for (unit, to) in to.chunks_exact_mut(LANES).take(value.units).enumerate() {
@@ -286,9 +295,14 @@ impl WithSimd for Forward<'_, '_> {
                     to.iter_mut().zip(entries).for_each(|(to, entry)| *to = from(entry));
                 }
                 let place = (tile * count + output) * LANES..(tile * count + output + 1) * LANES;
-                bounds[place.clone()].fill(0.0);
-                let to = exponents[place].iter_mut().zip(entries);
+                let to = exponents[place.clone()].iter_mut().zip(entries);
                 to.for_each(|(to, &entry)| *to = taken[entry as usize]);
+                let bounds = &mut bounds[place];
+                bounds.fill(0.0);
+                if !certified {
+                    let to = bounds.iter_mut().zip(entries);
+                    to.for_each(|(to, &entry)| *to = lacks[entry as usize]);
+                }
             }
             before += value.units;
         }
@@ -304,7 +318,7 @@ struct Backward<'s, 'a> {
 impl WithSimd for Backward<'_, '_> {
     type Output = ();
     fn with_simd<S: Simd>(self, simd: S) {
-        let SharedPart { batch, part, how, coefficients, shard, workspace } = self.part;
+        let SharedPart { batch, part, how, coefficients, shard, workspace, .. } = self.part;
         let Shard { found, kept, d_coefficients, .. } = &mut **shard;
         d_coefficients.fill(0.0);
         let Some(found) = &*found else { return };
