@@ -9,40 +9,40 @@ use super::size::ByteSize;
 use crate::compile::Compiled;
 use crate::diag::{Code, Diagnostic};
 use crate::engine::Executable;
-use crate::engine::cpu::CpuExecutable;
+use crate::engine::cpu::{BoundedExecutable, CpuExecutable};
 use crate::engine::cuda;
-use crate::plan::{self, Plan, Purpose, Schedule, plan};
+use crate::plan::{self, Plan, Purpose, Schedule};
 
 /// Plans the circuit for rows in batches of `batch`, within the memory that the user allows, if any:
-/// level by level where that fits, else depth first.
+/// level by level where that fits, else depth first, else segment by segment. Which one it is does not
+/// depend on the number of threads; how many of these there is room for comes with it.
 ///
 /// # Errors
-/// E0702 when not even that fits.
+/// E0702 when not even one thread has room.
 pub fn planned(
     compiled: &Compiled,
     run: &Run,
     purpose: Purpose,
     batch: u32,
-) -> Result<Plan, Failure> {
-    let make = |schedule| {
-        let sharing = !run.no_sharing && run.engine == EngineName::Cpu;
-        let options = plan::Options { purpose, schedule, batch, sharing };
-        plan(&compiled.circuit, &compiled.parameters, &options)
+) -> Result<(Plan, usize), Failure> {
+    let sharing = !run.no_sharing && run.engine == EngineName::Cpu;
+    let options = plan::Options { purpose, schedule: Schedule::Wide, batch, sharing };
+    let (circuit, parameters) = (&compiled.circuit, &compiled.parameters);
+    let threads = run::threads(run);
+    let Some(ByteSize(limit)) = run.memory else {
+        return Ok((plan::plan(circuit, parameters, &options), threads));
     };
-    let wide = make(Schedule::Wide);
-    let Some(limit) = run.memory else { return Ok(wide) };
-    let needs = |plan: &Plan| ByteSize(plan.memory().activations(run::threads(run)) as u64);
-    if needs(&wide) <= limit {
-        return Ok(wide);
-    }
-    let deep = make(Schedule::Deep);
-    if needs(&deep) <= limit {
-        return Ok(deep);
-    }
-    let message = format!("the plan keeps {} of values, more than {limit}", needs(&deep));
-    Err(Diagnostic::new(Code::E0702, message)
-        .help("fewer threads or smaller batches need less")
-        .into())
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let plan = plan::within(circuit, parameters, &options, limit).map_err(|least| {
+        let (least, limit) = (ByteSize(least as u64), ByteSize(limit as u64));
+        let message = format!("values and weights take {least} at least, more than {limit}");
+        Diagnostic::new(Code::E0702, message).help(format!(
+            "allow more by `--memory`, or take smaller batches: these are of {batch} rows"
+        ))
+    })?;
+    let memory = plan.memory();
+    let fitting = (1..=threads).rev().find(|&threads| memory.limited(threads) <= limit);
+    Ok((plan, fitting.unwrap_or(1)))
 }
 
 /// The circuit, ready to run on the engine that the user chose.
@@ -56,10 +56,13 @@ pub fn executable(
     batch: u32,
 ) -> Result<Box<dyn Executable>, Failure> {
     run::check(run)?;
-    let plan = planned(compiled, run, purpose, batch)?;
+    let (plan, threads) = planned(compiled, run, purpose, batch)?;
     if run.engine == EngineName::Cuda {
         let cache = super::cuda::cache();
-        let threads = run::threads(run);
+        if plan.bounded.is_some() {
+            let fault = Diagnostic::new(Code::E0702, "the CUDA engine runs no plan of segments");
+            return Err(fault.help("allow more by `--memory`, or use the CPU engine").into());
+        }
         return Ok(Box::new(cuda::executable(
             Arc::clone(compiled),
             plan,
@@ -67,5 +70,9 @@ pub fn executable(
             cache.as_ref(),
         )?));
     }
-    Ok(Box::new(CpuExecutable::new(Arc::clone(compiled), plan, run::threads(run))?))
+    let compiled = Arc::clone(compiled);
+    Ok(match plan.bounded {
+        Some(_) => Box::new(BoundedExecutable::new(compiled, plan, threads)?),
+        None => Box::new(CpuExecutable::new(compiled, plan, threads)?),
+    })
 }

@@ -12,7 +12,8 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::{
-    Column, Domain, INDICATORS, Input, LANES, NOWHERE, Op, Part, Plan, Program, Purpose, Step,
+    Bounded, Column, Domain, INDICATORS, Input, LANES, NOWHERE, Op, Part, Place, Plan, Program,
+    Purpose, Step,
 };
 
 /// Why a plan may not be run.
@@ -87,6 +88,10 @@ pub fn check(plan: &Plan) -> Result<(), PlanFault> {
             message,
         })?;
     }
+    check_imports(plan).map_err(fault)?;
+    if let Some(bounded) = &plan.bounded {
+        check_bounded(plan, bounded).map_err(fault)?;
+    }
     check_tables(plan).map_err(fault)
 }
 
@@ -139,7 +144,7 @@ fn table(program: &Program, step: &Step) -> Option<(u64, u64)> {
     Some((at.into(), len))
 }
 
-/// The head has one output, of one unit; no part below it imports.
+/// The head has one output, of one unit.
 fn check_head(plan: &Plan) -> Result<(), &'static str> {
     let head = plan.program(plan.head());
     let root = match head.outputs[..] {
@@ -149,10 +154,83 @@ fn check_head(plan: &Plan) -> Result<(), &'static str> {
     if root.is_none_or(|root| root.units != 1) {
         return Err("a root of more than one unit");
     }
-    let imports = |step: &Step| matches!(step.op, Op::Import { .. });
-    match plan.below_head().iter().any(|part| plan.program(part).steps.iter().any(imports)) {
-        true => Err("a part below the head that imports"),
-        false => Ok(()),
+    Ok(())
+}
+
+/// What a part imports was made before it, is as wide, and is handed to the head alone unless the plan is
+/// bounded; the numbers of the head's imports are then those of the parts.
+fn check_imports(plan: &Plan) -> Result<(), &'static str> {
+    for (number, part) in plan.parts.iter().enumerate() {
+        let program = plan.program(part);
+        for step in &program.steps {
+            let Op::Import { part: slot, output } = step.op else { continue };
+            let Some(&from) = part.imports.get(slot as usize) else {
+                return Err("an import that the part does not list");
+            };
+            if from as usize >= number {
+                return Err("a part that imports what is not made before it");
+            }
+            if plan.bounded.is_none() && (number + 1 < plan.parts.len() || from != slot) {
+                return Err("a part below the head that imports, or a head that renumbers");
+            }
+            let from = plan.program(&plan.parts[from as usize]);
+            let made = from.outputs.get(output as usize).map(|&v| from.values[v as usize].units);
+            if made != Some(program.values[step.output as usize].units) {
+                return Err("an import that no part makes so wide");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waves cover the groups in order; no part imports what its own wave makes; and what a part hands on is
+/// still there when it is read and, to train, to the end.
+fn check_bounded(plan: &Plan, bounded: &Bounded) -> Result<(), &'static str> {
+    if bounded.places.len() != plan.parts.len() || plan.shards != 1 {
+        return Err("segments without places, or in shards");
+    }
+    let (mut rows, mut exponents) = (Arena::new(bounded.rows), Arena::new(bounded.exponents));
+    let holds = |rows: &mut Arena, exponents: &mut Arena, part: usize, put: bool| {
+        let units = plan.program(&plan.parts[part]).outputs.iter();
+        let units = units.map(|&v| plan.program(&plan.parts[part]).values[v as usize].units);
+        let (Place { rows: row, exponent }, number) = (bounded.places[part], part as u32);
+        let units = units.sum();
+        let done = match put {
+            true => rows.put(row, units, number).and(exponents.put(exponent, 1, number)),
+            false => rows.expect(row, units, number).and(exponents.expect(exponent, 1, number)),
+        };
+        done.map_err(|_| "what a segment hands on has no place, or not until it is read")
+    };
+    let mut next = 0;
+    let head = plan.parts.len() - 1;
+    for &(first, end) in &bounded.waves {
+        if first != next || end <= first || end as usize > plan.groups.len() {
+            return Err("waves that do not cover the groups in order");
+        }
+        next = end;
+        let parts = plan.parts_of_wave((first, end));
+        if parts.contains(&head) && parts.len() > 1 {
+            return Err("a wave of the head and others");
+        }
+        for part in parts.clone() {
+            let imports = &plan.parts[part].imports;
+            if !imports.is_empty() && parts.len() > 1 {
+                return Err("a segment that imports in a wave with others");
+            }
+            let mut read = imports.iter();
+            read.try_for_each(|&from| holds(&mut rows, &mut exponents, from as usize, false))?;
+        }
+        let mut made = parts.filter(|&part| part != head);
+        made.try_for_each(|part| holds(&mut rows, &mut exponents, part, true))?;
+    }
+    if next as usize != plan.groups.len() {
+        return Err("waves that leave out a group");
+    }
+    match plan.purpose {
+        Purpose::Evaluate => Ok(()),
+        Purpose::Train => {
+            (0..head).try_for_each(|part| holds(&mut rows, &mut exponents, part, false))
+        }
     }
 }
 
@@ -260,7 +338,7 @@ fn check_program(plan: &Plan, program: &Program) -> Result<(), Fault> {
             _ => return Err(fail(format!("v{} is made twice, or unknown", step.output))),
         }
         check_value(plan, program, index, step).map_err(fail)?;
-        check_step(plan, program, step).map_err(fail)?;
+        check_step(program, step).map_err(fail)?;
         check_sparse(program, step).map_err(fail)?;
     }
     if program.outputs.iter().any(|&output| made.get(output as usize) != Some(&true)) {
@@ -272,7 +350,7 @@ fn check_program(plan: &Plan, program: &Program) -> Result<(), Fault> {
     check_places(program, plan.purpose)
 }
 
-fn check_step(plan: &Plan, program: &Program, step: &Step) -> Result<(), String> {
+fn check_step(program: &Program, step: &Step) -> Result<(), String> {
     let value = |input: &Input| &program.values[input.value as usize];
     let inputs = program.inputs(step);
     let output = &program.values[step.output as usize];
@@ -285,13 +363,8 @@ fn check_step(plan: &Plan, program: &Program, step: &Step) -> Result<(), String>
         | Op::LogLookup { .. }
         | Op::Poisson { .. }
         | Op::One => (0, true),
-        Op::Import { part, output: index } => {
-            let from = plan.below_head().get(part as usize).map(|part| plan.program(part));
-            let made = from.and_then(|from| {
-                from.outputs.get(index as usize).map(|&v| &from.values[v as usize])
-            });
-            (0, made.is_some_and(|made| made.units == output.units))
-        }
+        // What it imports is checked part by part.
+        Op::Import { .. } => (0, true),
         Op::Product | Op::AddLogs => (2, inputs.iter().all(even)),
         Op::Kronecker => {
             let pairs = inputs.iter().map(|input| u64::from(value(input).units)).product::<u64>();

@@ -27,6 +27,17 @@ impl fmt::Display for Plan {
             self.sectors,
             self.live_regions()
         )?;
+        if let Some(bounded) = &self.bounded {
+            writeln!(
+                f,
+                "  bounded: segments={} waves={} groups={} kept rows={} exponents={}; nothing shared",
+                self.below_head().len(),
+                bounded.waves.len(),
+                self.groups.len(),
+                bounded.rows,
+                bounded.exponents
+            )?;
+        }
         writeln!(
             f,
             "  bytes worker={} data={} outputs={} making={} coefficients={} gradients={}",

@@ -8,6 +8,7 @@
 //! by shared tensors group after group of parts.
 
 mod backward;
+mod bounded;
 mod doubt;
 mod forward;
 mod host;
@@ -29,6 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rayon::prelude::*;
 
 use self::doubt::Doubt;
+pub use self::bounded::BoundedExecutable;
 pub(crate) use self::host::constant_coefficients;
 use self::passes::{HeadPass, PartBack, PartForward};
 use self::rows::BatchRows;
@@ -76,7 +78,7 @@ struct Worker {
 
 /// The memory of the thread that calls. A worker is locked by its own thread alone; one that panicked
 /// left nothing behind that the next task does not overwrite.
-fn own_worker(workers: &[Mutex<Worker>]) -> MutexGuard<'_, Worker> {
+fn own_worker<W>(workers: &[Mutex<W>]) -> MutexGuard<'_, W> {
     let index = rayon::current_thread_index().unwrap_or(0) % workers.len();
     workers[index].lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -85,9 +87,12 @@ impl CpuExecutable {
     /// Prepares a plan of `compiled` for `threads` threads; 0 for as many as the machine has.
     ///
     /// # Errors
-    /// E0702 for a plan that may not be run; E0701 when threads cannot be started.
+    /// E0702 for a plan that may not be run, or is bounded; E0701 when threads cannot be started.
     pub fn new(compiled: Arc<Compiled>, plan: Plan, threads: usize) -> Result<Self, Diagnostic> {
         check(&plan).map_err(|fault| Diagnostic::new(Code::E0702, fault.to_string()))?;
+        if plan.bounded.is_some() {
+            return Err(Diagnostic::new(Code::E0702, "a plan of segments is not run part by part"));
+        }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
