@@ -70,9 +70,8 @@ pub fn executable(
             cache.as_ref(),
         )?));
     }
-    let compiled = Arc::clone(compiled);
     Ok(match plan.bounded {
         Some(_) => Box::new(BoundedExecutable::new(compiled, plan, threads)?),
-        None => Box::new(CpuExecutable::new(compiled, plan, threads)?),
+        None => Box::new(CpuExecutable::new(Arc::clone(compiled), plan, threads)?),
     })
 }

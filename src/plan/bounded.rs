@@ -69,10 +69,8 @@ pub fn within(
     limit: usize,
 ) -> Result<Plan, usize> {
     let whole = |schedule| plan(circuit, parameters, &Options { schedule, ..*options });
-    // A plan of parts keeps all weights, so where these alone are too many it need not be made.
-    let weights: usize = circuit.weights().values().map(Weights::len).sum();
     let schedules = [options.schedule, Schedule::Deep].into_iter();
-    let schedules = schedules.take_while(|_| weights * WORD <= limit);
+    let schedules = schedules.take_while(|_| least_whole(circuit, options) <= limit);
     let by_segments = std::iter::once_with(|| bounded(circuit, parameters, options)).flatten();
     let mut least = None;
     for plan in schedules.map(whole).chain(by_segments) {
@@ -82,24 +80,41 @@ pub fn within(
         }
         least = least.map_or(Some(bytes), |least: usize| Some(least.min(bytes)));
     }
+    // Of a circuit that cannot be cut the depth-first plan takes least.
     Err(least.unwrap_or_else(|| whole(Schedule::Deep).memory().limited(1)))
+}
+
+/// What a plan of whole parts keeps in any case: all weights, to train their gradients too, and the rows.
+/// Where that is too much, the plan need not be made.
+fn least_whole(circuit: &ValidCircuit, options: &Options) -> usize {
+    let weights: usize = circuit.weights().values().map(Weights::len).sum();
+    let copies = if options.purpose == Purpose::Train { 2 } else { 1 };
+    let rows = (options.batch as usize).next_multiple_of(LANES);
+    (copies * weights + circuit.variables().len() * rows) * WORD
 }
 
 /// The plan that takes least memory among those that keep segments one by one. Which one that is does not
 /// depend on the number of threads. `None` for a circuit that cannot be cut: one of sparse sums.
-pub fn bounded(
+pub fn bounded(circuit: &ValidCircuit, parameters: &Parameters, options: &Options) -> Option<Plan> {
+    let size = match options.purpose {
+        Purpose::Evaluate => SMALLEST,
+        Purpose::Train => best_size(circuit, options.batch),
+    };
+    bounded_by(circuit, parameters, options, size)
+}
+
+/// The plan of segments of at least `size` nodes each. `None` for a circuit that cannot be cut: one of
+/// sparse sums.
+pub fn bounded_by(
     circuit: &ValidCircuit,
     parameters: &Parameters,
     options: &Options,
+    size: usize,
 ) -> Option<Plan> {
     let blocks = sparse::find(circuit);
     if !blocks.is_empty() {
         return None;
     }
-    let size = match options.purpose {
-        Purpose::Evaluate => SMALLEST,
-        Purpose::Train => best_size(circuit, options.batch),
-    };
     let options = Options { schedule: Schedule::Deep, sharing: false, ..*options };
     let segments = segments(circuit, size);
     let mut plan = planned(circuit, parameters, &options, &blocks, &segments, Cut::Segments);
@@ -113,9 +128,8 @@ fn best_size(circuit: &ValidCircuit, batch: u32) -> usize {
     let rows = (batch as usize).next_multiple_of(LANES);
     let bytes = |size: usize| {
         let segments = segments(circuit, size);
-        let units = |nodes: &[_]| -> usize {
-            nodes.iter().map(|&node| circuit.units(node) as usize).sum()
-        };
+        let units =
+            |nodes: &[_]| -> usize { nodes.iter().map(|&node| circuit.units(node) as usize).sum() };
         let handed: usize = segments.iter().map(|segment| units(&segment.outputs)).sum();
         let weights = |nodes: &[_]| -> usize {
             let ids = nodes.iter().filter_map(|&node| circuit.op(node).weights());

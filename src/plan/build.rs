@@ -162,8 +162,7 @@ impl Planner<'_> {
                 number
             }
         };
-        let part =
-            Part { program, columns, imports, first_coefficient, coefficients, has_zeros };
+        let part = Part { program, columns, imports, first_coefficient, coefficients, has_zeros };
         self.parts.push(part);
     }
 }

@@ -143,7 +143,8 @@ impl Plan {
             rows as usize * row
         };
         let scratch = (0..self.programs.len()).map(|p| self.scratch(p) * row);
-        let worker = self.programs.iter().map(arenas).max().unwrap_or(0) + scratch.max().unwrap_or(0);
+        let worker =
+            self.programs.iter().map(arenas).max().unwrap_or(0) + scratch.max().unwrap_or(0);
         // Of each row ln p in f64, and its number if it is in doubt.
         // How often it occurs, where it is read, and who stands for it.
         let per_row = self.tiles() * LANES * (2 * 8 + 5 * 4);

@@ -34,7 +34,7 @@ mod sparse;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::bounded::{Bounded, Place, bounded, within};
+pub use self::bounded::{Bounded, Place, bounded, bounded_by, within};
 pub use self::build::{Options, plan};
 pub use self::check::{PlanFault, check};
 pub use self::cost::{INDICATORS, Memory, SCRATCH_EXTRA};

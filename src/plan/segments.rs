@@ -71,7 +71,12 @@ impl Reach {
                 reach.lowest[at] = reach.lowest[at].min(first);
                 reach.ties[at] = reach.ties[at].max(last);
             };
-            circuit.op(node).weights().and_then(|id| weights.get(&id)).into_iter().for_each(&mut tie);
+            circuit
+                .op(node)
+                .weights()
+                .and_then(|id| weights.get(&id))
+                .into_iter()
+                .for_each(&mut tie);
             let dists = circuit.inputs(node).filter_map(|input| learnable(circuit, input));
             dists.filter_map(|dist| leaves.get(&dist)).for_each(&mut tie);
             for input in circuit.inputs(node).filter(|&input| !is_input_free(circuit, input)) {

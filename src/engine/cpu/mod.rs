@@ -29,8 +29,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
-use self::doubt::Doubt;
 pub use self::bounded::BoundedExecutable;
+use self::doubt::Doubt;
 pub(crate) use self::host::constant_coefficients;
 use self::passes::{HeadPass, PartBack, PartForward};
 use self::rows::BatchRows;
@@ -39,7 +39,7 @@ use self::state::{HeadShard, PartState};
 use self::tile::Workspace;
 use self::weights::{Making, WeightScratch, constants, split};
 use super::{Counts, Executable, Tally};
-use crate::compile::Compiled;
+use crate::compile::{Compiled, Numbers};
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
 use crate::plan::{Group, LANES, Part, Plan, Purpose, check};
@@ -47,7 +47,7 @@ use crate::simd::take;
 
 /// A plan, ready to run on this machine's processor.
 pub struct CpuExecutable {
-    compiled: Arc<Compiled>,
+    numbers: Numbers,
     plan: Plan,
     pool: Arc<rayon::ThreadPool>,
     workers: Vec<Mutex<Worker>>,
@@ -97,6 +97,7 @@ impl CpuExecutable {
             .num_threads(threads)
             .build()
             .map_err(|error| Diagnostic::new(Code::E0701, format!("no threads: {error}")))?;
+        let numbers = compiled.numbers();
         let shared = Shared::all(&plan);
         let worker = |_| {
             Mutex::new(Worker {
@@ -112,11 +113,12 @@ impl CpuExecutable {
         };
         let mut states: Vec<PartState> = plan.parts.iter().map(state).collect();
         for (part, state) in plan.parts.iter().zip(&mut states) {
-            state.constant_least = constants(&compiled.circuit, part, &mut state.coefficients);
+            state.constant_least =
+                constants(&numbers.weights, &numbers.dists, part, &mut state.coefficients);
         }
         let mut ranges = Vec::new();
         for (number, group) in plan.groups.iter().enumerate() {
-            let making = Making::of(&compiled, &plan, group);
+            let making = Making::of(&numbers, &plan, group);
             ranges.extend(making.own_ranges().into_iter().map(|range| (range, number)));
         }
         ranges.sort_by_key(|(range, _)| range.start);
@@ -129,7 +131,7 @@ impl CpuExecutable {
         let offsets = plan.programs.iter().map(logs::offsets).collect();
         let plan_rows = plan.tiles() * LANES;
         Ok(CpuExecutable {
-            compiled,
+            numbers,
             plan,
             pool: Arc::new(pool),
             workers,
@@ -162,10 +164,10 @@ impl CpuExecutable {
     }
 
     fn make_weights(&mut self, flat: &[f32]) {
-        let CpuExecutable { compiled, plan, pool, workers, states, .. } = self;
+        let CpuExecutable { numbers, plan, pool, workers, states, .. } = self;
         pool.install(|| {
             let make = |(group, states): (&Group, &mut [PartState])| {
-                let making = Making::of(compiled, plan, group);
+                let making = Making::of(numbers, plan, group);
                 let least = making.make(flat, states, &mut own_worker(workers).weights);
                 for (state, part) in states.iter_mut().zip(making.parts) {
                     let least = least.and(state.constant_least);
@@ -293,7 +295,7 @@ impl CpuExecutable {
 
     /// From the gradients by coefficients to those by parameters.
     fn collect(&mut self, flat: &[f32], gradient: &mut [f32]) {
-        let CpuExecutable { compiled, plan, pool, workers, states, d_shared, ranges, .. } = self;
+        let CpuExecutable { numbers, plan, pool, workers, states, d_shared, ranges, .. } = self;
         let own = split(gradient, ranges, plan.groups.len());
         pool.install(|| {
             let groups = by_group(&plan.groups, states).zip(own).zip(&mut *d_shared);
@@ -301,12 +303,12 @@ impl CpuExecutable {
                 states.iter_mut().for_each(PartState::join_shards);
                 d_shared.fill(0.0);
                 let scratch = &mut own_worker(workers).weights;
-                let making = Making::of(compiled, plan, group);
+                let making = Making::of(numbers, plan, group);
                 making.back(flat, states, &mut own, d_shared, scratch);
             });
         });
         let mut first = 0;
-        for maker in compiled.parameters.makers() {
+        for maker in numbers.parameters.makers() {
             let target = &mut gradient[maker.shared.clone()];
             target.fill(0.0);
             let range = first..first + target.len();
@@ -321,20 +323,20 @@ impl CpuExecutable {
     /// From the gradients by coefficients to expected counts.
     fn count(&mut self, counts: &mut Counts<f32>) {
         counts.clear();
-        let CpuExecutable { compiled, plan, pool, states, ranges, .. } = self;
+        let CpuExecutable { numbers, plan, pool, states, ranges, .. } = self;
         let own = split(&mut counts.weights, ranges, plan.groups.len());
         pool.install(|| {
             let groups = by_group(&plan.groups, states).zip(own);
             groups.for_each(|((group, states), mut own)| {
                 states.iter_mut().for_each(PartState::join_shards);
-                Making::of(compiled, plan, group).count_weights(states, &mut own);
+                Making::of(numbers, plan, group).count_weights(states, &mut own);
             });
         });
         let mut states = &states[..];
         for group in &plan.groups {
             let (own, rest) = states.split_at((group.parts.1 - group.parts.0) as usize);
             states = rest;
-            Making::of(compiled, plan, group).count_leaves(own, counts);
+            Making::of(numbers, plan, group).count_leaves(own, counts);
         }
     }
 

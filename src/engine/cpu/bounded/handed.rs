@@ -116,8 +116,7 @@ impl Handed {
             .zip(self.bounds.chunks_mut(exponent_tile));
         for ((values, exponent_rows), bounds) in tiles {
             let (values, mut own) = Rest::around(values, rows.clone());
-            let (exponent_rows, mut own_exponents) =
-                Rest::around(exponent_rows, exponents.clone());
+            let (exponent_rows, mut own_exponents) = Rest::around(exponent_rows, exponents.clone());
             let (bounds, mut own_bounds) = Rest::around(bounds, exponents.clone());
             let given = Given { values, exponents: exponent_rows, bounds };
             for (task, &[units, outputs]) in tasks.iter_mut().zip(&sizes) {
@@ -133,9 +132,7 @@ impl Handed {
     }
 
     /// What was handed on for a tile, and the gradients of all tiles.
-    pub(super) fn given<'a>(
-        &'a mut self,
-    ) -> (impl Fn(usize) -> Given<'a> + Sync, &'a mut [f32]) {
+    pub(super) fn given<'a>(&'a mut self) -> (impl Fn(usize) -> Given<'a> + Sync, &'a mut [f32]) {
         let Handed { values, exponents, bounds, gradients, tile } = self;
         let (values, exponents, bounds) = (&values[..], &exponents[..], &bounds[..]);
         let [len, exponent_len] = *tile;
@@ -203,7 +200,8 @@ pub(super) struct Returned<'a, 'b> {
 
 impl Returned<'_, '_> {
     fn range(&self, part: usize) -> std::ops::Range<usize> {
-        let first = self.tile * self.bounded.rows as usize + self.bounded.places[part].rows as usize;
+        let first =
+            self.tile * self.bounded.rows as usize + self.bounded.places[part].rows as usize;
         let units = units(self.plan, &self.plan.parts[part]) as usize;
         first * LANES..(first + units) * LANES
     }

@@ -23,17 +23,17 @@ use rayon::prelude::*;
 use self::doubt::Doubt;
 use self::handed::{Gradients, Handed};
 use self::worker::{Run, Worker};
-use super::{impossible, own_worker};
 use super::weights::{Making, split};
-use crate::compile::Compiled;
+use super::{impossible, own_worker};
+use crate::compile::{Compiled, Numbers};
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
-use crate::engine::{Executable, Tally};
+use crate::engine::{Counts, Executable, Tally};
 use crate::plan::{Bounded, Plan, Purpose, check};
 
 /// A bounded plan, ready to run on this machine's processor.
 pub struct BoundedExecutable {
-    compiled: Arc<Compiled>,
+    numbers: Numbers,
     plan: Plan,
     bounded: Bounded,
     pool: Arc<rayon::ThreadPool>,
@@ -49,11 +49,12 @@ pub struct BoundedExecutable {
 }
 
 impl BoundedExecutable {
-    /// Prepares a bounded plan of `compiled` for `threads` threads; 0 for as many as the machine has.
+    /// Prepares a bounded plan of `compiled` for `threads` threads; 0 for as many as the machine has. Of
+    /// the circuit it keeps what its numbers are made from; the rest may go.
     ///
     /// # Errors
     /// E0702 for a plan that may not be run, or is not bounded; E0701 when threads cannot be started.
-    pub fn new(compiled: Arc<Compiled>, mut plan: Plan, threads: usize) -> Result<Self, Diagnostic> {
+    pub fn new(compiled: &Compiled, mut plan: Plan, threads: usize) -> Result<Self, Diagnostic> {
         check(&plan).map_err(|fault| Diagnostic::new(Code::E0702, fault.to_string()))?;
         let Some(bounded) = plan.bounded.take() else {
             return Err(Diagnostic::new(Code::E0702, "the plan is not one of segments"));
@@ -64,17 +65,18 @@ impl BoundedExecutable {
             .map_err(|error| Diagnostic::new(Code::E0701, format!("no threads: {error}")))?;
         let workers = (0..pool.current_num_threads()).map(|_| Mutex::new(Worker::new(&plan)));
         let workers = workers.collect();
+        let numbers = compiled.numbers();
         let train = plan.purpose == Purpose::Train;
         let shared = || vec![0.0; plan.making.shared];
         let widest = bounded.waves.iter().map(|&(first, end)| end - first).max().unwrap_or(0);
         let d_shared = (0..if train { widest } else { 0 }).map(|_| shared()).collect();
         let waves = if train { &bounded.waves[..] } else { &[] };
-        let ranges = waves.iter().map(|&wave| own_ranges(&compiled, &plan, wave)).collect();
+        let ranges = waves.iter().map(|&wave| own_ranges(&numbers, &plan, wave)).collect();
         let handed = Handed::new(&plan, &bounded);
         let pool = Arc::new(pool);
         let flat = Vec::new();
         Ok(BoundedExecutable {
-            compiled,
+            numbers,
             plan,
             bounded,
             pool,
@@ -95,8 +97,8 @@ impl BoundedExecutable {
         rows: &[u32],
         log_p: &mut [f64],
     ) -> Doubt {
-        let BoundedExecutable { compiled, plan, bounded, workers, handed, .. } = self;
-        let run = Run { compiled, plan, bounded, parameters, data, rows };
+        let BoundedExecutable { numbers, plan, bounded, workers, handed, .. } = self;
+        let run = Run { numbers, plan, bounded, parameters, data, rows };
         let (&head, waves) = bounded.waves.split_last().unwrap_or((&(0, 0), &[]));
         for &wave in waves {
             handed.wave(plan, bounded, wave).into_par_iter().for_each(|task| {
@@ -119,7 +121,8 @@ impl BoundedExecutable {
         doubt
     }
 
-    /// Runs all waves forward again and back, the head first, and writes the gradient by the parameters.
+    /// Runs all waves forward again and back, the head first, and writes the gradient by the parameters;
+    /// or, where counts are wanted, those of weights in its place, and those of leaves to them.
     fn backward(
         &mut self,
         parameters: &[f32],
@@ -127,11 +130,12 @@ impl BoundedExecutable {
         rows: &[u32],
         doubt: &Doubt,
         gradient: &mut [f32],
+        counts: Option<&Mutex<&mut Counts<f32>>>,
     ) {
         gradient.fill(0.0);
-        let BoundedExecutable { compiled, plan, bounded, workers, handed, d_shared, ranges, .. } =
+        let BoundedExecutable { numbers, plan, bounded, workers, handed, d_shared, ranges, .. } =
             self;
-        let run = Run { compiled, plan, bounded, parameters, data, rows };
+        let run = Run { numbers, plan, bounded, parameters, data, rows };
         let (given, returned) = handed.given();
         for (&wave, ranges) in bounded.waves.iter().zip(&*ranges).rev() {
             let groups = &plan.groups[wave.0 as usize..wave.1 as usize];
@@ -139,7 +143,8 @@ impl BoundedExecutable {
             let back = |group, gradients: Gradients<'_>, mut own, d_shared: &mut Vec<f32>| {
                 let mut worker = own_worker(workers);
                 worker.make(run, group);
-                worker.backward(run, group, &given, gradients, doubt, (&mut own, d_shared));
+                let out = (&mut own, &mut d_shared[..]);
+                worker.backward(run, group, &given, gradients, doubt, out, counts);
             };
             let tasks: Vec<_> = groups.iter().zip(own).zip(&mut *d_shared).collect();
             match groups {
@@ -150,16 +155,41 @@ impl BoundedExecutable {
                     back(group, Gradients::Read(&*returned), own, d_shared);
                 }),
             }
-            add_shared(compiled, &d_shared[..groups.len()], gradient);
+            if counts.is_none() {
+                add_shared(numbers, &d_shared[..groups.len()], gradient);
+            }
         }
+    }
+
+    /// Forward and back over a batch.
+    ///
+    /// # Panics
+    /// When the plan is for evaluation only, or there are more rows than its batch.
+    fn differentiate(
+        &mut self,
+        parameters: &[f32],
+        data: &Dataset,
+        rows: &[u32],
+        log_p: &mut [f64],
+        gradient: &mut [f32],
+        counts: Option<&Mutex<&mut Counts<f32>>>,
+    ) -> Tally {
+        assert!(self.plan.purpose == Purpose::Train, "a plan for evaluation has no gradients");
+        assert!(rows.len() <= self.plan.batch as usize, "more rows than the plan's batch");
+        let in_logs = self.pool.clone().install(|| {
+            let doubt = self.forward(parameters, data, rows, log_p);
+            self.backward(parameters, data, rows, &doubt, gradient, counts);
+            doubt.len()
+        });
+        Tally { impossible: impossible(log_p), in_logs }
     }
 }
 
 /// What the groups of a wave alone learn, as ranges of the flat buffer, each with the number of its group.
-fn own_ranges(compiled: &Compiled, plan: &Plan, wave: (u32, u32)) -> Vec<(Range<usize>, usize)> {
+fn own_ranges(numbers: &Numbers, plan: &Plan, wave: (u32, u32)) -> Vec<(Range<usize>, usize)> {
     let mut ranges = Vec::new();
     for (number, group) in plan.groups[wave.0 as usize..wave.1 as usize].iter().enumerate() {
-        let own = Making::of(compiled, plan, group).own_ranges();
+        let own = Making::of(numbers, plan, group).own_ranges();
         ranges.extend(own.into_iter().map(|range| (range, number)));
     }
     ranges.sort_by_key(|(range, _)| range.start);
@@ -167,10 +197,10 @@ fn own_ranges(compiled: &Compiled, plan: &Plan, wave: (u32, u32)) -> Vec<(Range<
 }
 
 /// Adds the gradients by shared tensors, group after group.
-fn add_shared(compiled: &Compiled, d_shared: &[Vec<f32>], gradient: &mut [f32]) {
+fn add_shared(numbers: &Numbers, d_shared: &[Vec<f32>], gradient: &mut [f32]) {
     for d_shared in d_shared {
         let mut first = 0;
-        for maker in compiled.parameters.makers() {
+        for maker in numbers.parameters.makers() {
             let target = &mut gradient[maker.shared.clone()];
             let more = &d_shared[first..first + target.len()];
             first += target.len();
@@ -209,14 +239,26 @@ impl Executable for BoundedExecutable {
         log_p: &mut [f64],
         gradient: &mut [f32],
     ) -> Tally {
-        assert!(self.plan.purpose == Purpose::Train, "a plan for evaluation has no gradients");
-        assert!(rows.len() <= self.plan.batch as usize, "more rows than the plan's batch");
-        let in_logs = self.pool.clone().install(|| {
-            let doubt = self.forward(parameters, data, rows, log_p);
-            self.backward(parameters, data, rows, &doubt, gradient);
-            doubt.len()
-        });
-        Tally { impossible: impossible(log_p), in_logs }
+        self.differentiate(parameters, data, rows, log_p, gradient, None)
+    }
+
+    /// # Panics
+    /// As [`BoundedExecutable::gradient`] does.
+    fn expected_counts(
+        &mut self,
+        parameters: &[f32],
+        data: &Dataset,
+        rows: &[u32],
+        log_p: &mut [f64],
+        counts: &mut Counts<f32>,
+    ) -> Option<Tally> {
+        counts.clear();
+        let mut weights = std::mem::take(&mut counts.weights);
+        let leaves = Mutex::new(&mut *counts);
+        let out = &mut weights;
+        let tally = self.differentiate(parameters, data, rows, log_p, out, Some(&leaves));
+        counts.weights = weights;
+        Some(tally)
     }
 
     fn arithmetic(&self) -> String {

@@ -1,5 +1,7 @@
 //! What one worker has, and does to one group of segments.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::super::forward::Unit;
 use super::super::state::PartState;
 use super::super::tile::Workspace;
@@ -7,15 +9,16 @@ use super::super::weights::{Making, OwnGradients, WeightScratch, constants};
 use super::doubt::Doubt;
 use super::handed::{Given, Gradients, Handed, Imported, Returned, Task};
 use super::passes::{Back, Forward, Head, Segment};
-use crate::compile::Compiled;
+use crate::compile::Numbers;
 use crate::data::Dataset;
+use crate::engine::Counts;
 use crate::ids::VarId;
 use crate::plan::{Bounded, Column, Group, LANES, Part, Plan, Purpose};
 
 /// What all tasks of a batch read.
 #[derive(Clone, Copy)]
 pub(super) struct Run<'a> {
-    pub(super) compiled: &'a Compiled,
+    pub(super) numbers: &'a Numbers,
     pub(super) plan: &'a Plan,
     pub(super) bounded: &'a Bounded,
     pub(super) parameters: &'a [f32],
@@ -29,7 +32,7 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn making(&self, group: &'a Group) -> Making<'a> {
-        Making::of(self.compiled, self.plan, group)
+        Making::of(self.numbers, self.plan, group)
     }
 }
 
@@ -88,8 +91,8 @@ impl Worker {
         let states = &mut self.states[..making.parts.len()];
         for (state, part) in states.iter_mut().zip(making.parts) {
             state.resize(run.plan.program(part).coefficients as usize);
-            state.constant_least =
-                constants(&run.compiled.circuit, part, &mut state.coefficients);
+            let Numbers { weights, dists, .. } = run.numbers;
+            state.constant_least = constants(weights, dists, part, &mut state.coefficients);
         }
         let least = making.make(run.parameters, states, &mut self.weights);
         for (state, part) in states.iter_mut().zip(making.parts) {
@@ -113,7 +116,12 @@ impl Worker {
 
     /// Runs the head forward, whose weights were made last: writes ln p of all rows. Returns those in
     /// doubt.
-    pub(super) fn head(&mut self, run: Run<'_>, handed: &mut Handed, log_p: &mut [f64]) -> Vec<u32> {
+    pub(super) fn head(
+        &mut self,
+        run: Run<'_>,
+        handed: &mut Handed,
+        log_p: &mut [f64],
+    ) -> Vec<u32> {
         let mut in_doubt = Vec::new();
         let (given, _) = handed.given();
         let tiles = run.rows.chunks(LANES).zip(log_p.chunks_mut(LANES)).enumerate();
@@ -132,7 +140,7 @@ impl Worker {
     }
 
     /// Runs a group forward again and back, whose weights were made last, and takes the gradients by
-    /// these to the parameters.
+    /// these to the parameters, or to the counts if these are wanted.
     pub(super) fn backward<'a>(
         &mut self,
         run: Run<'_>,
@@ -141,6 +149,7 @@ impl Worker {
         mut gradients: Gradients<'_>,
         doubt: &Doubt,
         (own, d_shared): (&mut OwnGradients<'_>, &mut [f32]),
+        counts: Option<&Mutex<&mut Counts<f32>>>,
     ) {
         let head = run.plan.parts.len() - 1;
         for (number, state) in (group.parts.0 as usize..).zip(&mut self.states) {
@@ -163,8 +172,13 @@ impl Worker {
         }
         let making = run.making(group);
         let states = &self.states[..making.parts.len()];
-        d_shared.fill(0.0);
-        making.back(run.parameters, states, own, d_shared, &mut self.weights);
+        let Some(counts) = counts else {
+            d_shared.fill(0.0);
+            return making.back(run.parameters, states, own, d_shared, &mut self.weights);
+        };
+        making.count_weights(states, own);
+        // Each leaf is of one segment, so the order makes no difference.
+        making.count_leaves(states, &mut counts.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The coefficients of each segment of the group made last, and room for the rows that it reads.
