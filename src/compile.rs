@@ -51,7 +51,7 @@ pub struct Numbers {
 impl Compiled {
     /// What the numbers of the circuit that is run are made from.
     pub fn numbers(&self) -> Numbers {
-        let (weights, dists) = self.circuit.numbers();
+        let (weights, dists) = (self.circuit.shared_weights(), self.circuit.shared_dists());
         Numbers { weights, dists, parameters: Arc::clone(&self.parameters) }
     }
 }

@@ -306,10 +306,14 @@ impl Circuit {
         &self.dists
     }
 
-    /// The weight layers and the leaf distributions, which outlive the circuit where they are all that
-    /// is still needed of it.
-    pub fn numbers(&self) -> (Arc<IdVec<WeightsId, Weights>>, Arc<IdVec<DistId, Dist>>) {
-        (Arc::clone(&self.weights), Arc::clone(&self.dists))
+    /// The weight layers, which may outlive the circuit.
+    pub fn shared_weights(&self) -> Arc<IdVec<WeightsId, Weights>> {
+        Arc::clone(&self.weights)
+    }
+
+    /// The leaf distributions, which may outlive the circuit.
+    pub fn shared_dists(&self) -> Arc<IdVec<DistId, Dist>> {
+        Arc::clone(&self.dists)
     }
 
     /// The graph itself, for petgraph's algorithms.

@@ -141,6 +141,7 @@ impl Worker {
 
     /// Runs a group forward again and back, whose weights were made last, and takes the gradients by
     /// these to the parameters, or to the counts if these are wanted.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn backward<'a>(
         &mut self,
         run: Run<'_>,
