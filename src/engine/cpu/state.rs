@@ -102,6 +102,7 @@ impl PartState {
             coefficients: Vec::with_capacity(numbers),
             constant_least: Least::NONE,
             certified: false,
+            positive: false,
             shards: vec![shard],
         }
     }
