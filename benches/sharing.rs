@@ -21,7 +21,7 @@ use pcc::diag::Source;
 use pcc::engine::Executable;
 use pcc::engine::cpu::CpuExecutable;
 use pcc::param::registry::Registry;
-use pcc::plan::{self, Purpose, Schedule, plan};
+use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
 use pcc::structure;
 use pcc::train::{Recipe, Splits, fit};
 
@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let test = data::read(&file("test"), variables)?;
             let bar = std::env::var("PCC_YARDSTICK").ok();
             let bar = bar.map(|path| yardstick(&path, columns, batch)).transpose()?;
-            for (how, sharing) in [("shared", true), ("dense", false)] {
+            for (how, sharing) in [("shared", Sharing::WherePays), ("dense", Sharing::Off)] {
                 let step = 1e3 * training_step(&compiled, &train, batch, sharing)?;
                 let (eval, interning) = evaluation(&compiled, &test, sharing)?;
                 let eval = 1e3 * eval;
@@ -122,7 +122,7 @@ fn executable(
     compiled: &Arc<Compiled>,
     purpose: Purpose,
     batch: u32,
-    sharing: bool,
+    sharing: Sharing,
 ) -> Result<CpuExecutable, Box<dyn Error>> {
     let options = plan::Options { purpose, schedule: Schedule::Wide, batch, sharing };
     let plan = plan(&compiled.circuit, &compiled.parameters, &options);
@@ -134,7 +134,7 @@ fn training_step(
     compiled: &Arc<Compiled>,
     train: &Dataset,
     batch: u32,
-    sharing: bool,
+    sharing: Sharing,
 ) -> Result<f64, Box<dyn Error>> {
     let mut engine = executable(compiled, Purpose::Train, batch, sharing)?;
     engine.prepare(train);
@@ -156,7 +156,7 @@ fn training_step(
 fn evaluation(
     compiled: &Arc<Compiled>,
     test: &Dataset,
-    sharing: bool,
+    sharing: Sharing,
 ) -> Result<(f64, f64), Box<dyn Error>> {
     let mut engine = executable(compiled, Purpose::Evaluate, EVALUATED, sharing)?;
     let start = Instant::now();
