@@ -310,7 +310,7 @@ impl Interning {
         let of_row = |space: usize| {
             let own = |counts: &&[usize]| match is_listed[space] && counts[space] == distinct {
                 true => 0,
-                false => 4 * distinct,
+                false => distinct * of_space(counts, space),
             };
             of_parts.iter().map(own).sum()
         };

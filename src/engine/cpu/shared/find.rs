@@ -234,16 +234,16 @@ impl Listing<'_> {
     }
 }
 
-/// The entry of an output that each row reads, given those of the data's distinct rows; its own number
-/// if there are none.
-fn number_rows(
-    of_row: Option<&[u32]>,
-    rows: &[u32],
-    out: &mut [u32],
-    to: &mut Option<Listing<'_>>,
-) {
+/// The entry of a space that each row reads, given those of the data's distinct rows; its own number if
+/// there are none.
+fn number_rows(of_row: Option<&Map>, rows: &[u32], out: &mut [u32], to: &mut Option<Listing<'_>>) {
     for ((out, &number), row) in out.iter_mut().zip(rows).zip(0..) {
-        let id = of_row.map_or(number, |of_row| of_row[number as usize]);
+        let id = match of_row {
+            Some(Map::Short(of_row)) => of_row[number as usize].into(),
+            Some(Map::Long(of_row)) => of_row[number as usize],
+            // Entries of rows are not recorded.
+            Some(Map::Recorded(_)) | None => number,
+        };
         *out = to.as_mut().map_or(id, |to| to.number(Entry { id, row }));
     }
 }

@@ -203,7 +203,8 @@ pub(super) struct Record<'a> {
 impl<'a> Record<'a> {
     /// The entry of each row, by row, in one of the places.
     pub(super) fn place(self, place: usize) -> impl Fn(u32) -> u32 + use<'a> {
-        let entries = &self.entries[place..];
+        // None of a shard without rows.
+        let entries = self.entries.get(place..).unwrap_or_default();
         move |row| entries[row as usize * self.width].into()
     }
 }
@@ -214,7 +215,7 @@ pub(in crate::engine::cpu) struct Interned {
     maps: Vec<Map>,
     /// For each space that rows are read for, the entry of each distinct row; none where they are the
     /// same.
-    of_row: Vec<Option<Vec<u32>>>,
+    of_row: Vec<Option<Map>>,
     /// Entries of each listed space.
     counts: Vec<usize>,
 }
@@ -226,8 +227,8 @@ impl Interned {
     }
 
     /// The entries of a space that rows are read for, by distinct row; `None` for the row's own number.
-    pub(super) fn of_row(&self, space: usize) -> Option<&[u32]> {
-        self.of_row[space].as_deref()
+    pub(super) fn of_row(&self, space: usize) -> Option<&Map> {
+        self.of_row[space].as_ref()
     }
 
     /// Entries of a listed space.
@@ -242,7 +243,7 @@ impl Interned {
 
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
-        let rows: usize = self.of_row.iter().flatten().map(|of_row| 4 * of_row.len()).sum();
+        let rows: usize = self.of_row.iter().flatten().map(Map::bytes).sum();
         rows + self.maps.iter().map(Map::bytes).sum::<usize>()
     }
 
@@ -335,7 +336,7 @@ impl Interned {
             let numbers = numbers[space].as_ref().filter(|_| by_rows[space])?;
             let mut pairs = numbers.of_row.iter().zip(0..);
             let same = is_listed(space) && pairs.all(|(&entry, row)| entry == row);
-            (!same).then(|| numbers.of_row.clone())
+            (!same).then(|| Map::of(numbers.of_row.iter().copied()))
         });
         (Interned { maps, of_row: of_row.collect(), counts }, recorded)
     }
