@@ -374,7 +374,7 @@ impl Layout {
     }
 
     /// The projections, by the space they go to.
-    pub(crate) fn into_spaces(&self) -> &[u32] {
+    pub(crate) fn by_target(&self) -> &[u32] {
         &self.into
     }
 

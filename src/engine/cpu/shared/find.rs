@@ -70,7 +70,7 @@ impl Found {
     ) {
         self.rows = rows.len();
         let to = |&projection: &u32| spaces.projections[projection as usize].to as usize;
-        let mut into = layout.into_spaces().chunk_by(|a, b| to(a) == to(b)).rev().peekable();
+        let mut into = layout.by_target().chunk_by(|a, b| to(a) == to(b)).rev().peekable();
         for space in (0..layout.kinds.len()).rev() {
             let ListBuffers { places, entries } = &mut *lists;
             let (own, wider) = entries.split_at_mut(layout.list(space).end);
