@@ -60,7 +60,7 @@ pub trait Executable: Send {
     }
 
     /// The same, keeping at most `limit` bytes: what would take more is done without. While it works an
-    /// engine may hold about as much again.
+    /// engine may hold about as much again. Data that were prepared before stay as they are.
     fn prepare_within(&mut self, _data: &Dataset, _limit: usize) -> usize {
         0
     }
