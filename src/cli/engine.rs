@@ -11,7 +11,7 @@ use crate::diag::{Code, Diagnostic};
 use crate::engine::Executable;
 use crate::engine::cpu::{BoundedExecutable, CpuExecutable};
 use crate::engine::cuda;
-use crate::plan::{self, Plan, Purpose, Schedule};
+use crate::plan::{self, Plan, Purpose, Schedule, Sharing};
 
 /// Plans the circuit for rows in batches of `batch`, within the memory that the user allows, if any:
 /// level by level where that fits, else depth first, else segment by segment. Which one it is does not
@@ -25,7 +25,10 @@ pub fn planned(
     purpose: Purpose,
     batch: u32,
 ) -> Result<(Plan, usize), Failure> {
-    let sharing = !run.no_sharing && run.engine == EngineName::Cpu;
+    let sharing = match run.no_sharing || run.engine != EngineName::Cpu {
+        true => Sharing::Off,
+        false => Sharing::WherePays,
+    };
     let options = plan::Options { purpose, schedule: Schedule::Wide, batch, sharing };
     let (circuit, parameters) = (&compiled.circuit, &compiled.parameters);
     let threads = run::threads(run);

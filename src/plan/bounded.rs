@@ -17,7 +17,7 @@ use super::arena::{Tenant, allocate};
 use super::build::{Cut, plan, planned};
 use super::cost::WORD;
 use super::segments::segments;
-use super::{Group, LANES, Options, Part, Plan, Program, Purpose, Schedule, sparse};
+use super::{Group, LANES, Options, Part, Plan, Program, Purpose, Schedule, Sharing, sparse};
 use crate::circuit::{ValidCircuit, Weights};
 use crate::sector::Parameters;
 
@@ -115,7 +115,7 @@ pub fn bounded_by(
     if !blocks.is_empty() {
         return None;
     }
-    let options = Options { schedule: Schedule::Deep, sharing: false, ..*options };
+    let options = Options { schedule: Schedule::Deep, sharing: Sharing::Off, ..*options };
     let segments = segments(circuit, size);
     let mut plan = planned(circuit, parameters, &options, &blocks, &segments, Cut::Segments);
     plan.bounded = Some(Bounded::of(&plan, parameters.learnable()));

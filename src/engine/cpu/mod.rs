@@ -34,6 +34,7 @@ use self::doubt::Doubt;
 pub(crate) use self::host::constant_coefficients;
 use self::passes::{HeadPass, PartBack, PartForward};
 use self::rows::BatchRows;
+pub use self::shared::Evaluated;
 use self::shared::{How, Prepared, Shared, SharedPart};
 use self::state::{HeadShard, PartState};
 use self::tile::Workspace;
@@ -42,8 +43,21 @@ use super::{Counts, Executable, Tally};
 use crate::compile::{Compiled, Numbers};
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
-use crate::plan::{Group, LANES, Part, Plan, Purpose, check};
+use crate::drawing::Agreement;
+use crate::plan::{Choice, Group, LANES, Part, Plan, Purpose, check};
 use crate::simd::take;
+
+/// Where a plan would share values of some data, if at most `limit` bytes of them were interned: what
+/// [`Executable::prepare_within`] chooses. It takes about as long as to intern them.
+pub fn choice(plan: &Plan, data: &Dataset, limit: usize) -> Choice {
+    shared::choice(plan, data, limit)
+}
+
+/// How much the rows of some data agree on the scopes of a plan's regions, and batches of its size. `None`
+/// where the data are not all of categories, or no part is of discrete variables alone.
+pub fn agreement(plan: &Plan, data: &Dataset) -> Option<Agreement> {
+    shared::agreement(plan, data)
+}
 
 /// A plan, ready to run on this machine's processor.
 pub struct CpuExecutable {
@@ -152,11 +166,33 @@ impl CpuExecutable {
         &self.plan
     }
 
+    /// What the forward pass over the last batch took.
+    pub fn evaluated(&self) -> Evaluated {
+        let prepared = self.rows.prepared().map(|known| &self.prepared[known]);
+        let mut taken = Evaluated::default();
+        let parts = self.plan.below_head().iter().zip(&self.states).enumerate();
+        for (number, (part, state)) in parts {
+            let how = How::of(&self.shared, prepared, self.rows.missing, (number, part));
+            match how.filter(|_| state.certified) {
+                Some(how) => {
+                    let found = state.shards.iter().filter_map(|shard| shard.found.as_ref());
+                    found.for_each(|found| taken += how.evaluated(found));
+                }
+                None => {
+                    let steps = self.plan.program(part).steps.len();
+                    taken.dense += (steps * self.rows.read().len()) as u64;
+                }
+            }
+        }
+        taken
+    }
+
     /// Fills the batch with rows of the data.
     fn gather(&mut self, data: &Dataset, rows: &[u32]) {
         let prepared = self.prepared.iter_mut();
         let known = prepared.enumerate().find(|(_, known)| known.is_of(data));
         self.pool.install(|| self.rows.take(rows, known));
+        self.rows.missing = data.has_missing();
         let tile = self.plan.variables as usize * LANES;
         let rows = self.rows.read();
         let tiles = self.data.par_chunks_mut(tile.max(1)).zip(rows.par_chunks(LANES));
@@ -447,12 +483,12 @@ impl Executable for CpuExecutable {
         Some(Tally { impossible: impossible(log_p), in_logs })
     }
 
-    fn prepare(&mut self, data: &Dataset) -> usize {
+    fn prepare_within(&mut self, data: &Dataset, limit: usize) -> usize {
         if let Some(known) = self.prepared.iter().find(|known| known.is_of(data)) {
             return known.bytes();
         }
-        let (plan, shared) = (&self.plan, &self.shared);
-        let Some(prepared) = self.pool.install(|| Prepared::new(data, plan, shared)) else {
+        let plan = &self.plan;
+        let Some(prepared) = self.pool.install(|| Prepared::new(data, plan, limit)) else {
             return 0;
         };
         let bytes = prepared.bytes();

@@ -18,6 +18,8 @@ pub(super) struct BatchRows {
     records: Vec<u16>,
     /// A row of the data for each.
     read: Vec<u32>,
+    /// Whether some rows of these data lack values.
+    pub(super) missing: bool,
     /// How many rows of the batch each stands for.
     weights: Vec<f32>,
     /// Which of them stands for each row of the batch.
@@ -31,6 +33,7 @@ impl BatchRows {
     pub(super) fn new(most: usize) -> Self {
         BatchRows {
             prepared: None,
+            missing: false,
             numbers: Vec::with_capacity(most),
             records: Vec::new(),
             read: Vec::with_capacity(most),
@@ -42,7 +45,7 @@ impl BatchRows {
 
     /// Takes rows of a data set, which may be a prepared one.
     pub(super) fn take(&mut self, rows: &[u32], known: Option<(usize, &mut Prepared)>) {
-        let BatchRows { prepared, numbers, records, read, weights, place, log_p } = self;
+        let BatchRows { prepared, numbers, records, read, weights, place, log_p, .. } = self;
         [&mut *numbers, &mut *read, &mut *place].into_iter().for_each(Vec::clear);
         weights.clear();
         *prepared = None;

@@ -58,24 +58,25 @@ impl Found {
         self.counts[space] as usize
     }
 
-    /// For rows of interned data: `rows` are numbers among its distinct rows, and `records` what the part
-    /// has in their records.
+    /// For rows of interned data: `rows` are numbers among its distinct rows, `records` what the part
+    /// has in their records, and `read` reads what is not interned.
     pub(super) fn listed(
         &mut self,
         (program, spaces, layout): (&Program, &Spaces, &Layout),
         interned: &Interned,
         (rows, records): (&[u32], Record<'_>),
+        read: &States<'_>,
         lists: &mut ListBuffers,
     ) {
         self.rows = rows.len();
         let to = |&projection: &u32| spaces.projections[projection as usize].to as usize;
-        let mut into = layout.into_spaces().chunk_by(|a, b| to(a) == to(b)).rev().peekable();
+        let mut into = layout.by_target().chunk_by(|a, b| to(a) == to(b)).rev().peekable();
         for space in (0..layout.kinds.len()).rev() {
             let ListBuffers { places, entries } = &mut *lists;
             let (own, wider) = entries.split_at_mut(layout.list(space).end);
             let list = &mut own[layout.list(space).start..];
             let mut listing = match layout.kinds[space] {
-                Kind::Table(_) => None,
+                Kind::Table(_) | Kind::Each => None,
                 Kind::Listed => {
                     let places = &mut places[..interned.entries(space)];
                     Some(Listing { places, list, count: 0 })
@@ -84,11 +85,24 @@ impl Found {
             for (output, &value) in program.outputs.iter().enumerate() {
                 if spaces.of_value[value as usize] as usize == space {
                     let out = &mut self.outputs[output * self.most..][..rows.len()];
-                    number_rows(interned.of_row(output), rows, out, &mut listing);
+                    match layout.kinds[space] {
+                        Kind::Each => ramp(out),
+                        _ => number_rows(interned.of_row(space), rows, out, &mut listing),
+                    }
                 }
             }
             for &projection in into.next_if(|into| to(&into[0]) == space).unwrap_or_default() {
                 let from = spaces.projections[projection as usize].from as usize;
+                if layout.kinds[from] == Kind::Each {
+                    let out = &mut self.through[layout.found(projection as usize)][..rows.len()];
+                    match layout.kinds[space] {
+                        Kind::Table(_) => read.numbers(spaces, layout, space, out),
+                        Kind::Each => ramp(out),
+                        Kind::Listed => {
+                            number_rows(interned.of_row(space), rows, out, &mut listing);
+                        }
+                    }
+                }
                 let Kind::Listed = layout.kinds[from] else { continue };
                 let first = layout.list(from).start - layout.list(space).end;
                 let list = &wider[first..][..self.counts[from] as usize];
@@ -108,63 +122,76 @@ impl Found {
             }
             self.counts[space] = match (layout.kinds[space], listing) {
                 (Kind::Table(count), _) => count,
+                (Kind::Each, _) => rows.len() as u32,
                 (Kind::Listed, listing) => listing.map_or(0, Listing::finish),
             };
         }
     }
 
-    /// For rows as they come: each is an entry of its own of every listed space. `data` are their
-    /// tiles, each of `tile` numbers, [variables][LANES].
+    /// For rows as they come, of which nothing is interned.
     pub(super) fn each(
         &mut self,
         (program, spaces, layout): (&Program, &Spaces, &Layout),
-        columns: &[Column],
-        (data, tile): (&[f32], usize),
+        read: &States<'_>,
         rows: usize,
     ) {
         self.rows = rows;
-        let numbers = |table: usize, out: &mut [u32]| {
-            out.fill(0);
-            for (column, worth) in layout.radix(spaces, table) {
-                let states = spaces.states[column as usize];
-                let state = |x: f32| if x.is_nan() { states } else { x as u32 };
-                match columns[column as usize] {
-                    Column::Fixed(value) => {
-                        out.iter_mut().for_each(|out| *out += state(value) * worth);
-                    }
-                    Column::Variable(var) => {
-                        for (out, tile) in out.chunks_mut(LANES).zip(data.chunks_exact(tile)) {
-                            let values = &tile[var.0 as usize * LANES..][..LANES];
-                            out.iter_mut().zip(values).for_each(|(o, &x)| *o += state(x) * worth);
-                        }
-                    }
-                }
-            }
-        };
         for (space, kind) in layout.kinds.iter().enumerate() {
             self.counts[space] = match *kind {
                 Kind::Table(count) => count,
-                Kind::Listed => rows as u32,
+                Kind::Listed | Kind::Each => rows as u32,
             };
         }
-        let ramp = |out: &mut [u32]| out.iter_mut().zip(0..).for_each(|(out, row)| *out = row);
+        let find = |space: usize, out: &mut [u32]| match layout.kinds[space] {
+            Kind::Table(_) => read.numbers(spaces, layout, space, out),
+            Kind::Listed | Kind::Each => ramp(out),
+        };
         for (projection, pair) in spaces.projections.iter().enumerate() {
-            if layout.kinds[pair.from as usize] == Kind::Listed {
+            if layout.kinds[pair.from as usize] == Kind::Each {
                 let out = &mut self.through[layout.found(projection)][..rows];
-                match layout.kinds[pair.to as usize] {
-                    Kind::Table(_) => numbers(pair.to as usize, out),
-                    Kind::Listed => ramp(out),
-                }
+                find(pair.to as usize, out);
             }
         }
         for (output, &value) in program.outputs.iter().enumerate() {
-            let space = spaces.of_value[value as usize] as usize;
-            match layout.kinds[space] {
-                Kind::Table(_) => numbers(space, self.output_mut(output)),
-                Kind::Listed => ramp(self.output_mut(output)),
+            find(spaces.of_value[value as usize] as usize, self.output_mut(output));
+        }
+    }
+}
+
+/// The states of the rows of a shard.
+pub(super) struct States<'a> {
+    pub(super) columns: &'a [Column],
+    /// Tiles, each of `tile` numbers, [variables][LANES].
+    pub(super) data: &'a [f32],
+    pub(super) tile: usize,
+}
+
+impl States<'_> {
+    /// The entry of a table that each row has.
+    fn numbers(&self, spaces: &Spaces, layout: &Layout, table: usize, out: &mut [u32]) {
+        out.fill(0);
+        for (column, worth) in layout.radix(spaces, table) {
+            let states = spaces.states[column as usize];
+            let state = |x: f32| if x.is_nan() { states } else { x as u32 };
+            match self.columns[column as usize] {
+                Column::Fixed(value) => {
+                    out.iter_mut().for_each(|out| *out += state(value) * worth);
+                }
+                Column::Variable(var) => {
+                    let tiles = self.data.chunks_exact(self.tile);
+                    for (out, tile) in out.chunks_mut(LANES).zip(tiles) {
+                        let values = &tile[var.0 as usize * LANES..][..LANES];
+                        out.iter_mut().zip(values).for_each(|(o, &x)| *o += state(x) * worth);
+                    }
+                }
             }
         }
     }
+}
+
+/// 0, 1, 2, …
+fn ramp(out: &mut [u32]) {
+    out.iter_mut().zip(0..).for_each(|(out, row)| *out = row);
 }
 
 /// An entry that is listed.
@@ -207,16 +234,16 @@ impl Listing<'_> {
     }
 }
 
-/// The entry of an output that each row reads, given those of the data's distinct rows; its own number
-/// if there are none.
-fn number_rows(
-    of_row: Option<&[u32]>,
-    rows: &[u32],
-    out: &mut [u32],
-    to: &mut Option<Listing<'_>>,
-) {
+/// The entry of a space that each row reads, given those of the data's distinct rows; its own number if
+/// there are none.
+fn number_rows(of_row: Option<&Map>, rows: &[u32], out: &mut [u32], to: &mut Option<Listing<'_>>) {
     for ((out, &number), row) in out.iter_mut().zip(rows).zip(0..) {
-        let id = of_row.map_or(number, |of_row| of_row[number as usize]);
+        let id = match of_row {
+            Some(Map::Short(of_row)) => of_row[number as usize].into(),
+            Some(Map::Long(of_row)) => of_row[number as usize],
+            // Entries of rows are not recorded.
+            Some(Map::Recorded(_)) | None => number,
+        };
         *out = to.as_mut().map_or(id, |to| to.number(Entry { id, row }));
     }
 }

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use crate::data::Dataset;
 use crate::ids::{Id, VarId};
 use crate::plan::layout::{Kind, Layout};
-use crate::plan::{Column, LANES, Program, Spaces};
+use crate::plan::{Column, LANES, NOWHERE, Program, RECORDED, Spaces};
 
 /// The distinct rows of a data set, by column.
 pub(in crate::engine::cpu) struct DistinctRows {
@@ -29,13 +29,18 @@ pub(in crate::engine::cpu) struct DistinctRows {
 const MISSING: u16 = u16::MAX;
 
 impl DistinctRows {
-    /// `None` where a variable is no category that sixteen bits can tell.
-    pub(in crate::engine::cpu) fn of(data: &Dataset) -> Option<Self> {
+    /// `None` where a variable is no category that sixteen bits can tell, or where they would take more
+    /// than `limit` bytes.
+    pub(in crate::engine::cpu) fn of(data: &Dataset, limit: usize) -> Option<Self> {
         let discrete = |var: VarId| match data.variables().kind(var) {
             crate::variables::VarKind::Categorical { states } => states < u32::from(MISSING),
             crate::variables::VarKind::Real => false,
         };
         if !data.variables().ids().all(discrete) {
+            return None;
+        }
+        let bytes = |distinct| DistinctRows::bytes_of(data.rows(), distinct, data.columns());
+        if bytes(0) > limit {
             return None;
         }
         let mut numbers: HashMap<Vec<u16>, u32> = HashMap::new();
@@ -48,6 +53,9 @@ impl DistinctRows {
             let found = *numbers.entry(states.collect()).or_insert(next);
             if found == next {
                 first.push(row as u32);
+                if bytes(first.len()) > limit {
+                    return None;
+                }
             }
             number.push(found);
         }
@@ -60,18 +68,40 @@ impl DistinctRows {
         Some(DistinctRows { number, first, columns })
     }
 
-    /// So many distinct rows, or all, as they come.
+    /// What differs among so many rows, or all, spread over the data.
     pub(super) fn sample(&self, rows: usize) -> Vec<u32> {
-        let step = (self.number.len() / rows.max(1)).max(1);
-        let mut sample: Vec<u32> = self.number.iter().step_by(step).take(rows).copied().collect();
-        sample.sort_unstable();
-        sample.dedup();
-        sample
+        self.spread(0, rows)
     }
 
-    /// Bytes that they take.
+    /// Several such batches, each of other rows where there are enough.
+    pub(super) fn batches(&self, rows: usize, count: usize) -> Vec<Vec<u32>> {
+        let step = self.step(rows);
+        let count = count.min(step);
+        (0..count).map(|first| self.spread(first * step / count, rows)).collect()
+    }
+
+    /// How far the rows of a batch are apart.
+    fn step(&self, rows: usize) -> usize {
+        (self.number.len() / rows.max(1)).max(1)
+    }
+
+    fn spread(&self, first: usize, rows: usize) -> Vec<u32> {
+        let numbers = self.number.iter().skip(first).step_by(self.step(rows)).take(rows);
+        let mut spread: Vec<u32> = numbers.copied().collect();
+        spread.sort_unstable();
+        spread.dedup();
+        spread
+    }
+
+    /// Bytes that so many distinct rows take, and their places in a batch.
+    fn bytes_of(rows: usize, distinct: usize, columns: usize) -> usize {
+        4 * (rows + 2 * distinct) + 2 * distinct * columns
+    }
+
+    /// Bytes that they take, and their places in a batch.
     pub(super) fn bytes(&self) -> usize {
-        4 * (self.number.len() + self.first.len()) + 2 * self.columns.len()
+        let distinct = self.first.len();
+        DistinctRows::bytes_of(self.number.len(), distinct, self.columns.len() / distinct.max(1))
     }
 
     fn column(&self, var: VarId) -> &[u16] {
@@ -108,10 +138,6 @@ impl Map {
         }
     }
 }
-
-/// A space is recorded if what is projected to it has an entry for every so many rows, at the least: a
-/// record takes no more than so many times the memory of a map.
-const RECORDED: usize = 4;
 
 /// For each distinct row the entries that it has in some spaces of each part, [rows][width].
 pub(in crate::engine::cpu) struct Records {
@@ -158,7 +184,12 @@ impl Records {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        2 * self.entries.len() + size_of::<usize>() * self.parts.len()
+        2 * self.entries.len() + Records::fixed_bytes(self.parts.len())
+    }
+
+    /// Bytes of empty records of so many parts.
+    pub(super) fn fixed_bytes(parts: usize) -> usize {
+        size_of::<usize>() * parts
     }
 }
 
@@ -172,6 +203,7 @@ pub(super) struct Record<'a> {
 impl<'a> Record<'a> {
     /// The entry of each row, by row, in one of the places.
     pub(super) fn place(self, place: usize) -> impl Fn(u32) -> u32 + use<'a> {
+        // None of a shard without rows.
         let entries = self.entries.get(place..).unwrap_or_default();
         move |row| entries[row as usize * self.width].into()
     }
@@ -181,8 +213,9 @@ impl<'a> Record<'a> {
 pub(in crate::engine::cpu) struct Interned {
     /// For each projection from a listed space, what each of its entries becomes.
     maps: Vec<Map>,
-    /// For each output the entry of each distinct row; none where they are the same.
-    of_row: Vec<Option<Vec<u32>>>,
+    /// For each space that rows are read for, the entry of each distinct row; none where they are the
+    /// same.
+    of_row: Vec<Option<Map>>,
     /// Entries of each listed space.
     counts: Vec<usize>,
 }
@@ -193,9 +226,9 @@ impl Interned {
         &self.maps[projection]
     }
 
-    /// The entries of an output, by distinct row; `None` for the row's own number.
-    pub(super) fn of_row(&self, output: usize) -> Option<&[u32]> {
-        self.of_row[output].as_deref()
+    /// The entries of a space that rows are read for, by distinct row; `None` for the row's own number.
+    pub(super) fn of_row(&self, space: usize) -> Option<&Map> {
+        self.of_row[space].as_ref()
     }
 
     /// Entries of a listed space.
@@ -210,7 +243,7 @@ impl Interned {
 
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
-        let rows: usize = self.of_row.iter().flatten().map(|of_row| 4 * of_row.len()).sum();
+        let rows: usize = self.of_row.iter().flatten().map(Map::bytes).sum();
         rows + self.maps.iter().map(Map::bytes).sum::<usize>()
     }
 
@@ -224,7 +257,7 @@ impl Interned {
         let mut numbers: Vec<Numbers> = Vec::with_capacity(spaces.spaces.len());
         for (space, halves) in spaces.halves.iter().enumerate() {
             let own = match (halves, &spaces.spaces[space].columns[..]) {
-                ([crate::plan::NOWHERE, _], [column]) => match columns[*column as usize] {
+                ([NOWHERE, _], [column]) => match columns[*column as usize] {
                     Column::Variable(var) => {
                         let states = rows.column(var);
                         let states = sample.iter().map(|&row| u32::from(states[row as usize]));
@@ -233,9 +266,7 @@ impl Interned {
                     }
                     Column::Fixed(_) => Numbers { of_row: vec![0; sample.len()], first: vec![0] },
                 },
-                ([crate::plan::NOWHERE, _], _) => {
-                    Numbers { of_row: vec![0; sample.len()], first: vec![0] }
-                }
+                ([NOWHERE, _], _) => Numbers { of_row: vec![0; sample.len()], first: vec![0] },
                 (&[left, right], _) => {
                     let of_half = |half: u32| {
                         let to = spaces.projections[half as usize].to as usize;
@@ -262,9 +293,8 @@ impl Interned {
         let is_listed = |space: usize| layout.kinds[space] == Kind::Listed;
         let read = spaces.projections.iter().filter(|pair| is_listed(pair.from as usize));
         read.for_each(|pair| uses[pair.to as usize] += 1);
-        let space_of = |&value: &u32| spaces.of_value[value as usize] as usize;
-        let of_output: Vec<usize> = program.outputs.iter().map(space_of).collect();
-        of_output.iter().for_each(|&space| uses[space] += 1);
+        let by_rows = spaces.read_by_rows(program, &layout.kinds);
+        uses.iter_mut().zip(&by_rows).for_each(|(uses, &read)| *uses += usize::from(read));
         let mut numbers: Vec<Option<Numbers>> = (0..spaces.spaces.len()).map(|_| None).collect();
         let mut maps: Vec<Map> = spaces.projections.iter().map(|_| Map::default()).collect();
         let mut counts = vec![0; spaces.spaces.len()];
@@ -302,11 +332,11 @@ impl Interned {
             }
             numbers[space] = Some(own);
         }
-        let of_row = of_output.iter().map(|&space| {
-            let numbers = numbers[space].as_ref()?;
+        let of_row = (0..spaces.spaces.len()).map(|space| {
+            let numbers = numbers[space].as_ref().filter(|_| by_rows[space])?;
             let mut pairs = numbers.of_row.iter().zip(0..);
             let same = is_listed(space) && pairs.all(|(&entry, row)| entry == row);
-            (!same).then(|| numbers.of_row.clone())
+            (!same).then(|| Map::of(numbers.of_row.iter().copied()))
         });
         (Interned { maps, of_row: of_row.collect(), counts }, recorded)
     }
