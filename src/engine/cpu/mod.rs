@@ -173,7 +173,7 @@ impl CpuExecutable {
         let parts = self.plan.below_head().iter().zip(&self.states).enumerate();
         for (number, (part, state)) in parts {
             let how = How::of(&self.shared, prepared, self.rows.missing, (number, part));
-            match how.filter(|_| state.certified) {
+            match how.filter(|_| state.may_share()) {
                 Some(how) => {
                     let found = state.shards.iter().filter_map(|shard| shard.found.as_ref());
                     found.for_each(|found| taken += how.evaluated(found));
