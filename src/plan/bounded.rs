@@ -160,7 +160,7 @@ impl Bounded {
             Tenant { life: number as u32..end, size: parts(wave).map(of_part).sum() }
         };
         let handed = |part: usize| if part + 1 < plan.parts.len() { 1 } else { 0 };
-        let units = |part: usize| handed(part) * output_units(plan, &plan.parts[part]);
+        let units = |part: usize| handed(part) * plan.output_units(&plan.parts[part]);
         let tenants = |of_part: &dyn Fn(usize) -> u32| -> Vec<Tenant> {
             waves.iter().enumerate().map(|wave| tenant(wave, of_part)).collect()
         };
@@ -177,12 +177,6 @@ impl Bounded {
         }
         Bounded { waves, places, rows: all_rows, exponents: all_exponents, parameters }
     }
-}
-
-/// Units that a segment hands on.
-pub(super) fn output_units(plan: &Plan, part: &Part) -> u32 {
-    let program = plan.program(part);
-    program.outputs.iter().map(|&output| program.values[output as usize].units).sum()
 }
 
 /// The parts of a run of groups.
@@ -230,6 +224,12 @@ pub(super) struct Bytes {
 }
 
 impl Plan {
+    /// Units that a part hands on.
+    pub fn output_units(&self, part: &Part) -> u32 {
+        let program = self.program(part);
+        program.outputs.iter().map(|&output| program.values[output as usize].units).sum()
+    }
+
     /// The parts of a wave.
     pub fn parts_of_wave(&self, wave: (u32, u32)) -> Range<usize> {
         parts_of(&self.groups, wave)

@@ -87,9 +87,13 @@ pub(super) fn planned(
         parts: Vec::new(),
         coefficients: 0,
     };
+    let nothing = HashMap::new();
     let mut imports = HashMap::new();
     for (part, Component { outputs, nodes }) in components.iter().enumerate() {
-        planner.part(outputs, nodes, &imports);
+        // Parts may read a leaf that another hands to the head; they make it themselves.
+        let is_head = part + 1 == components.len();
+        let known = if is_head || cut == Cut::Segments { &imports } else { &nothing };
+        planner.part(outputs, nodes, known);
         for (output, &node) in outputs.iter().enumerate() {
             imports.insert(node, (part as u32, output as u32));
         }

@@ -75,6 +75,8 @@ pub struct CpuExecutable {
     shared: Vec<Option<Shared>>,
     /// Data sets that were prepared, the last one last.
     prepared: Vec<Prepared>,
+    /// Bytes that those still to be prepared may take.
+    spare: usize,
     /// Gradients by shared tensors, a buffer a group: those of all makers one after the other.
     d_shared: Vec<Vec<f32>>,
     /// What each group alone learns, ascending, with the number of the group.
@@ -155,10 +157,16 @@ impl CpuExecutable {
             rows: BatchRows::new(plan_rows),
             shared,
             prepared: Vec::new(),
+            spare: usize::MAX,
             d_shared,
             ranges,
             offsets,
         })
+    }
+
+    /// The same, keeping at most so many bytes of all data that are prepared.
+    pub fn keeping(self, bytes: usize) -> Self {
+        CpuExecutable { spare: bytes, ..self }
     }
 
     /// The plan that is run.
@@ -488,6 +496,7 @@ impl Executable for CpuExecutable {
             return known.bytes();
         }
         let plan = &self.plan;
+        let limit = limit.min(self.spare);
         let Some(prepared) = self.pool.install(|| Prepared::new(data, plan, limit)) else {
             return 0;
         };
@@ -500,6 +509,7 @@ impl Executable for CpuExecutable {
             let found = state.shards.iter_mut().filter_map(|shard| shard.found.as_mut());
             found.for_each(|found| found.reserve(prepared.found(part)));
         }
+        self.spare = self.spare.saturating_sub(bytes);
         self.prepared.push(prepared);
         bytes
     }

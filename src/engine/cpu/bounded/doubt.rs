@@ -4,7 +4,6 @@ use std::sync::{Mutex, PoisonError};
 
 use super::super::forward::Unit;
 use super::super::logs::{LogRow, offsets};
-use super::handed::units;
 use super::worker::{LocalRows, Run, Worker};
 use crate::plan::Group;
 
@@ -25,7 +24,7 @@ impl Doubt {
         let mut starts = vec![0];
         let mut total = 0;
         for part in run.plan.parts.iter().filter(|_| !rows.is_empty()) {
-            total += units(run.plan, part) as usize;
+            total += run.plan.output_units(part) as usize;
             starts.push(total);
         }
         let zeros = || vec![0.0; total];

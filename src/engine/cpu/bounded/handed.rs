@@ -68,12 +68,6 @@ pub(super) struct Task<'a> {
     pub(super) tiles: Vec<(Given<'a>, Outputs<'a>)>,
 }
 
-/// Units that a segment hands on.
-pub(super) fn units(plan: &Plan, part: &Part) -> u32 {
-    let program = plan.program(part);
-    program.outputs.iter().map(|&output| program.values[output as usize].units).sum()
-}
-
 impl Handed {
     pub(super) fn new(plan: &Plan, bounded: &Bounded) -> Self {
         let tile = [bounded.rows as usize * LANES, bounded.exponents as usize * LANES];
@@ -100,7 +94,7 @@ impl Handed {
         let mut tasks: Vec<Task<'a>> = groups.iter().map(task).collect();
         let sizes = |group: &Group| {
             let parts = &plan.parts[group.parts.0 as usize..group.parts.1 as usize];
-            let rows: u32 = parts.iter().map(|part| units(plan, part)).sum();
+            let rows: u32 = parts.iter().map(|part| plan.output_units(part)).sum();
             [rows as usize * LANES, parts.len() * LANES]
         };
         let sizes: Vec<[usize; 2]> = groups.iter().map(sizes).collect();
@@ -161,7 +155,7 @@ impl Imports for Imported<'_> {
     fn import(&self, slot: u32, _output: u32) -> (&[f32], &[i32], &[f32]) {
         let from = self.part.imports[slot as usize] as usize;
         let Place { rows, exponent } = self.bounded.places[from];
-        let units = units(self.plan, &self.plan.parts[from]);
+        let units = self.plan.output_units(&self.plan.parts[from]);
         (
             self.given.values.rows(rows, units),
             self.given.exponents.rows(exponent, 1),
@@ -202,7 +196,7 @@ impl Returned<'_, '_> {
     fn range(&self, part: usize) -> std::ops::Range<usize> {
         let first =
             self.tile * self.bounded.rows as usize + self.bounded.places[part].rows as usize;
-        let units = units(self.plan, &self.plan.parts[part]) as usize;
+        let units = self.plan.output_units(&self.plan.parts[part]) as usize;
         first * LANES..(first + units) * LANES
     }
 

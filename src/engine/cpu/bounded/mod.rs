@@ -22,7 +22,7 @@ use rayon::prelude::*;
 
 use self::doubt::Doubt;
 use self::handed::{Gradients, Handed};
-use self::worker::{Run, Worker};
+use self::worker::{Found, Run, Worker};
 use super::weights::{Making, split};
 use super::{impossible, own_worker};
 use crate::compile::{Compiled, Numbers};
@@ -143,8 +143,8 @@ impl BoundedExecutable {
             let back = |group, gradients: Gradients<'_>, mut own, d_shared: &mut Vec<f32>| {
                 let mut worker = own_worker(workers);
                 worker.make(run, group);
-                let out = (&mut own, &mut d_shared[..]);
-                worker.backward(run, group, &given, gradients, doubt, out, counts);
+                let found = Found { own: &mut own, d_shared, counts };
+                worker.backward(run, group, &given, gradients, doubt, found);
             };
             let tasks: Vec<_> = groups.iter().zip(own).zip(&mut *d_shared).collect();
             match groups {

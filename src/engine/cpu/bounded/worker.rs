@@ -36,6 +36,16 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Where what the way back finds of a group goes.
+pub(super) struct Found<'a, 'b, 'c> {
+    /// Gradients, or counts, by what the group alone learns.
+    pub(super) own: &'a mut OwnGradients<'b>,
+    /// Gradients by shared tensors.
+    pub(super) d_shared: &'a mut [f32],
+    /// The counts of leaves, if counts are wanted.
+    pub(super) counts: Option<&'a Mutex<&'c mut Counts<f32>>>,
+}
+
 /// The memory of one worker.
 pub(super) struct Worker {
     workspace: Workspace,
@@ -141,7 +151,6 @@ impl Worker {
 
     /// Runs a group forward again and back, whose weights were made last, and takes the gradients by
     /// these to the parameters, or to the counts if these are wanted.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn backward<'a>(
         &mut self,
         run: Run<'_>,
@@ -149,8 +158,7 @@ impl Worker {
         given: &(impl Fn(usize) -> Given<'a> + Sync),
         mut gradients: Gradients<'_>,
         doubt: &Doubt,
-        (own, d_shared): (&mut OwnGradients<'_>, &mut [f32]),
-        counts: Option<&Mutex<&mut Counts<f32>>>,
+        found: Found<'_, '_, '_>,
     ) {
         let head = run.plan.parts.len() - 1;
         for (number, state) in (group.parts.0 as usize..).zip(&mut self.states) {
@@ -173,6 +181,7 @@ impl Worker {
         }
         let making = run.making(group);
         let states = &self.states[..making.parts.len()];
+        let Found { own, d_shared, counts } = found;
         let Some(counts) = counts else {
             d_shared.fill(0.0);
             return making.back(run.parameters, states, own, d_shared, &mut self.weights);
