@@ -9,10 +9,10 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::state::PartState;
-use crate::circuit::{ValidCircuit, WeightSource};
-use crate::compile::Compiled;
+use crate::circuit::{WeightSource, Weights};
+use crate::compile::Numbers;
 use crate::engine::Counts;
-use crate::ids::DistId;
+use crate::ids::{DistId, IdVec, WeightsId};
 use crate::leaf::{Dist, Family, counts, discrete, gaussian};
 use crate::param::normalise::{Least, softmax_backward_lanes, softmax_lanes};
 use crate::param::{self, Shape};
@@ -51,7 +51,7 @@ struct Buffers<'a> {
 
 /// A group of parts.
 pub(super) struct Making<'a> {
-    pub(super) circuit: &'a ValidCircuit,
+    pub(super) dists: &'a IdVec<DistId, Dist>,
     pub(super) parameters: &'a Parameters,
     pub(super) parts: &'a [Part],
     pub(super) group: &'a Group,
@@ -59,10 +59,10 @@ pub(super) struct Making<'a> {
 
 impl<'a> Making<'a> {
     /// The group of this number.
-    pub(super) fn of(compiled: &'a Compiled, plan: &'a Plan, group: &'a Group) -> Self {
+    pub(super) fn of(numbers: &'a Numbers, plan: &'a Plan, group: &'a Group) -> Self {
         let parts = &plan.parts[group.parts.0 as usize..group.parts.1 as usize];
-        let (circuit, parameters) = (&compiled.circuit, &compiled.parameters);
-        Making { circuit, parameters, parts, group }
+        let Numbers { dists, parameters, .. } = numbers;
+        Making { dists, parameters, parts, group }
     }
 
     /// Leaf tables of all parts: part, distribution, and range of coefficients.
@@ -93,7 +93,7 @@ impl<'a> Making<'a> {
         for (number, id, range) in self.tables() {
             let out = &mut states[number].coefficients[range];
             let raw = self.parameters.leaf(id);
-            let family = self.circuit.dists()[id].family;
+            let family = self.dists[id].family;
             if !raw.is_empty() {
                 table_of(family, &flat[raw], out);
             }
@@ -141,7 +141,7 @@ impl<'a> Making<'a> {
                 let state = &states[number];
                 let table = &state.coefficients[range.clone()];
                 let d_table = &state.shards[0].d_coefficients[range];
-                let family = self.circuit.dists()[id].family;
+                let family = self.dists[id].family;
                 table_back(family, &flat[raw.clone()], table, d_table, own.rows(raw));
             }
         }
@@ -169,7 +169,7 @@ impl<'a> Making<'a> {
         for (number, id, range) in self.tables() {
             let (table, d) =
                 (&states[number].coefficients[range.clone()], states[number].gradients(range));
-            table_counts(self.circuit.dists()[id].family, table, d, counts.leaf_mut(id));
+            table_counts(self.dists[id].family, table, d, counts.leaf_mut(id));
         }
     }
 
@@ -202,13 +202,18 @@ fn range(part: &Part, entry: &Coefficients) -> Range<usize> {
 
 /// Writes what no parameter changes of a part: frozen weights, and tables of frozen leaves. Says how
 /// small the weights among them are.
-pub(super) fn constants(circuit: &ValidCircuit, part: &Part, coefficients: &mut [f32]) -> Least {
+pub(super) fn constants(
+    weights: &IdVec<WeightsId, Weights>,
+    dists: &IdVec<DistId, Dist>,
+    part: &Part,
+    coefficients: &mut [f32],
+) -> Least {
     let mut least = Least::NONE;
     for entry in &part.coefficients {
         let out = &mut coefficients[range(part, entry)];
         match entry.source {
             Source::Weights(id) => {
-                let weights = &circuit.weights()[id];
+                let weights = &weights[id];
                 let WeightSource::Frozen(values) = &weights.source else { continue };
                 let cols = weights.cols as usize;
                 for (out, row) in out.chunks_exact_mut(cols).zip(values.chunks_exact(cols)) {
@@ -219,7 +224,7 @@ pub(super) fn constants(circuit: &ValidCircuit, part: &Part, coefficients: &mut 
                     least = least.and(Least { weight, zero: row.contains(&0.0) });
                 }
             }
-            Source::Dist(id) => constant_table(&circuit.dists()[id], out),
+            Source::Dist(id) => constant_table(&dists[id], out),
         }
     }
     least
