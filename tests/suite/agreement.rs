@@ -115,6 +115,10 @@ fn assert_prepared_agrees(
     let (mut again, mut d_again) = (vec![f64::NAN; rows.len()], vec![f32::NAN; flat.len()]);
     engine.gradient(flat, data, &rows, &mut again, &mut d_again);
     assert_same(name, "of prepared data", (log_p, gradient), (&again, &d_again));
+    engine.prepare_evaluations(data, 1);
+    engine.load(flat);
+    engine.log_likelihood(data, &rows, &mut again);
+    assert_same(name, "evaluated at once", (log_p, gradient), (&again, &d_again));
 }
 
 /// Asserts that two ways to run a plan agree.
