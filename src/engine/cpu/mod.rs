@@ -4,6 +4,7 @@
 //! there are: the weights of every part; every part forward over every tile; the head over every tile,
 //! forward and, for gradients, back; every part forward again and back. What a part keeps of a tile
 //! stays in the cache of the core that works on it: parts are evaluated twice rather than stored.
+//! To learn, the step of a group of parts may follow right behind ([`stepper`]).
 //! Gradients by coefficients are summed tile after tile within a shard, shards in their order, and those
 //! by shared tensors group after group of parts.
 
@@ -13,13 +14,17 @@ mod forward;
 mod host;
 mod kernels;
 mod kronecker;
+mod learned;
 mod logs;
 mod passes;
+mod places;
 mod product_sum;
 mod rows;
 mod shared;
 mod sparse;
 mod state;
+mod stepper;
+mod tables;
 mod tile;
 mod weights;
 
@@ -29,14 +34,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rayon::prelude::*;
 
 use self::doubt::Doubt;
+use self::learned::Learned;
 pub(crate) use self::host::constant_coefficients;
-use self::passes::{HeadPass, PartBack, PartForward};
+use self::passes::{Batch, HeadPass, PartBack, PartForward};
 use self::rows::BatchRows;
 use self::shared::{How, Prepared, Shared, SharedPart};
 use self::state::{HeadShard, PartState};
 use self::tile::Workspace;
 use self::weights::{Making, WeightScratch, constants, split};
-use super::{Counts, Executable, Tally};
+use super::{Counts, Executable, Stepper, Tally};
 use crate::compile::Compiled;
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
@@ -63,6 +69,10 @@ pub struct CpuExecutable {
     d_shared: Vec<Vec<f32>>,
     /// What each group alone learns, ascending, with the number of the group.
     ranges: Vec<(Range<usize>, usize)>,
+    /// Whether the engine takes the steps of learning.
+    takes_steps: bool,
+    /// What each group learns, once it has begun to.
+    learned: Vec<Learned>,
     /// Where the units of each value of each program begin.
     offsets: Vec<Vec<usize>>,
 }
@@ -115,6 +125,8 @@ impl CpuExecutable {
             ranges.extend(making.own_ranges().into_iter().map(|range| (range, number)));
         }
         ranges.sort_by_key(|(range, _)| range.start);
+        let owned = ranges.iter().map(|(range, _)| range.len()).sum();
+        let takes_steps = stepper::takes_steps(&compiled, &plan, owned);
         let d_shared = match plan.purpose {
             Purpose::Train => vec![vec![0.0; plan.making.shared]; plan.groups.len()],
             Purpose::Evaluate => Vec::new(),
@@ -136,6 +148,8 @@ impl CpuExecutable {
             prepared: Vec::new(),
             d_shared,
             ranges,
+            takes_steps,
+            learned: Vec::new(),
             offsets,
         })
     }
@@ -162,13 +176,11 @@ impl CpuExecutable {
             let make = |(group, states): (&Group, &mut [PartState])| {
                 let making = Making::of(compiled, plan, group);
                 let least = making.make(flat, states, &mut own_worker(workers).weights);
-                for (state, part) in states.iter_mut().zip(making.parts) {
-                    let least = least.and(state.constant_least);
-                    state.certify(plan.program(part), least, part.has_zeros);
-                }
+                making.certify(plan, least, states);
             };
             by_group(&plan.groups, states).for_each(make);
         });
+        self.set_learned(0, flat);
     }
 
     /// Runs all parts forward over the batch, then the head, which leaves ln p of each row. To train,
@@ -222,40 +234,27 @@ impl CpuExecutable {
 
     /// Runs every part forward again and back.
     fn backward(&mut self, missing: bool) {
-        let CpuExecutable { plan, pool, workers, states, head_shards, data, .. } = self;
-        let (rows, shared) = (&self.rows, &self.shared);
-        let prepared = rows.prepared().map(|known| &self.prepared[known]);
-        let batch = rows.batch(plan, data, missing);
+        let (back, states, _) = self.way_back(missing);
         let Some((_, parts)) = states.split_last_mut() else { return };
-        let head_shards = &*head_shards;
-        pool.install(|| {
-            let parts = parts.par_iter_mut().zip(plan.below_head()).enumerate();
-            parts.for_each(|(number, (state, part))| {
-                let PartState { coefficients, certified, shards, .. } = state;
-                let (coefficients, certified) = (&*coefficients, *certified);
-                let how = How::of(shared, prepared, missing, (number, part));
-                let how = how.filter(|_| certified);
-                shards.par_iter_mut().zip(head_shards).for_each(|(shard, head)| {
-                    let Worker { workspace, shared: own, .. } = &mut *own_worker(workers);
-                    if let Some(how) = how {
-                        let workspace = own;
-                        SharedPart { batch, part, how, coefficients, shard, workspace }
-                            .backward(number, head);
-                        return;
-                    }
-                    pulp::Arch::new().dispatch(PartBack {
-                        batch,
-                        part,
-                        number,
-                        coefficients,
-                        certified,
-                        shard,
-                        head,
-                        workspace,
-                    });
-                });
-            });
+        back.pool.install(|| {
+            let parts = parts.par_iter_mut().enumerate();
+            parts.for_each(|(number, state)| back.part(number, state));
         });
+    }
+
+    /// What parts go back by; and beside it their states, and what they learn.
+    fn way_back(&mut self, missing: bool) -> (WayBack<'_>, &mut [PartState], &mut [Learned]) {
+        let (rows, shared) = (&self.rows, &self.shared);
+        let back = WayBack {
+            compiled: &self.compiled,
+            batch: rows.batch(&self.plan, &self.data, missing),
+            prepared: rows.prepared().map(|known| &self.prepared[known]),
+            shared,
+            head_shards: &self.head_shards,
+            pool: &self.pool,
+            workers: &self.workers,
+        };
+        (back, &mut self.states, &mut self.learned)
     }
 
     /// Evaluates the rows in doubt in the log domain. Returns how many there were.
@@ -345,6 +344,48 @@ impl CpuExecutable {
         let in_logs = self.settle_doubt(missing, true);
         self.rows.tell(log_p);
         in_logs
+    }
+}
+
+/// What the parts of a batch go back by.
+struct WayBack<'a> {
+    compiled: &'a Compiled,
+    batch: Batch<'a>,
+    prepared: Option<&'a Prepared>,
+    shared: &'a [Option<Shared>],
+    head_shards: &'a [HeadShard],
+    pool: &'a rayon::ThreadPool,
+    workers: &'a [Mutex<Worker>],
+}
+
+impl WayBack<'_> {
+    /// Runs one part forward again and back, over all of its shards.
+    fn part(&self, number: usize, state: &mut PartState) {
+        let WayBack { batch, workers, .. } = *self;
+        let part = &batch.plan.parts[number];
+        let PartState { coefficients, certified, shards, .. } = state;
+        let (coefficients, certified) = (&*coefficients, *certified);
+        let how = How::of(self.shared, self.prepared, batch.missing, (number, part));
+        let how = how.filter(|_| certified);
+        shards.par_iter_mut().zip(self.head_shards).for_each(|(shard, head)| {
+            let Worker { workspace, shared: own, .. } = &mut *own_worker(workers);
+            if let Some(how) = how {
+                let workspace = own;
+                SharedPart { batch, part, how, coefficients, shard, workspace }
+                    .backward(number, head);
+                return;
+            }
+            pulp::Arch::new().dispatch(PartBack {
+                batch,
+                part,
+                number,
+                coefficients,
+                certified,
+                shard,
+                head,
+                workspace,
+            });
+        });
     }
 }
 
@@ -449,6 +490,10 @@ impl Executable for CpuExecutable {
         }
         self.prepared.push(prepared);
         bytes
+    }
+
+    fn stepper(&mut self) -> Option<&mut dyn Stepper> {
+        if self.takes_steps { Some(self) } else { None }
     }
 
     fn arithmetic(&self) -> String {

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::shared::{Found, Shared, ValueBuffers};
+use crate::engine::all_finite;
 use crate::param::normalise::Least;
 use crate::plan::{LANES, Part, Plan, Program, Purpose};
 
@@ -50,6 +51,11 @@ impl PartState {
     /// Gradients by some coefficients, once the shards are joined.
     pub(super) fn gradients(&self, range: Range<usize>) -> &[f32] {
         &self.shards[0].d_coefficients[range]
+    }
+
+    /// Gradients by all coefficients, once the shards are joined.
+    pub(super) fn all_gradients(&self) -> &[f32] {
+        &self.shards[0].d_coefficients
     }
 
     pub(super) fn new(plan: &Plan, part: &Part, shared: Option<&Shared>) -> Self {
@@ -151,6 +157,11 @@ impl HeadShard {
     pub(super) fn gradient_mut(&mut self, tile: usize, part: usize) -> &mut [f32] {
         let range = self.range(tile, part);
         &mut self.gradients[range]
+    }
+
+    /// Whether no row is in doubt, and what flows back to the parts is finite.
+    pub(super) fn is_sure(&self) -> bool {
+        self.in_doubt.is_empty() && all_finite(&self.gradients)
     }
 
     pub(super) fn clear_gradients(&mut self) {
