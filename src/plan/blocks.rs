@@ -100,7 +100,7 @@ pub(super) fn making(parameters: &Parameters, groups: &[Group]) -> Making {
         let len = block.rows as usize * block.cols as usize;
         let own = block.sectors.iter().map(|&sector| maker.own_row(sector).len()).sum();
         most.tile = most.tile.max(len * block.span as usize * LANES);
-        most.logits = most.logits.max(block.sectors.len() * len);
+        most.logits = most.logits.max(block.sectors.len().next_multiple_of(LANES) * len);
         most.own = most.own.max(own);
         most.work = most.work.max(maker.bound.single.scratch(block.sectors.len()));
     }

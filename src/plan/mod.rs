@@ -361,7 +361,7 @@ pub struct Part {
 pub struct Making {
     /// A tile of sectors' entries; there are two, one for gradients.
     pub tile: usize,
-    /// The logits of a block.
+    /// The logits of a block, in whole tiles.
     pub logits: usize,
     /// The gradients by a block's own parameters.
     pub own: usize,

@@ -11,8 +11,14 @@ use crate::sector::Parameters;
 /// What looks at a batch, then changes the parameters.
 pub(super) enum Learner {
     /// The gradient is empty as long as the engine takes the steps.
-    Gradient { optimizer: Optimizer, gradient: Vec<f32> },
-    Em { em: Em, counts: Counts<f32> },
+    Gradient {
+        optimizer: Optimizer,
+        gradient: Vec<f32>,
+    },
+    Em {
+        em: Em,
+        counts: Counts<f32>,
+    },
 }
 
 /// A number taken from a batch, by the place of its parameter in the flat buffer.

@@ -34,8 +34,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rayon::prelude::*;
 
 use self::doubt::Doubt;
-use self::learned::Learned;
 pub(crate) use self::host::constant_coefficients;
+use self::learned::Learned;
 use self::passes::{Batch, HeadPass, PartBack, PartForward};
 use self::rows::BatchRows;
 use self::shared::{How, Prepared, Shared, SharedPart};

@@ -17,9 +17,9 @@ use super::learned::Learned;
 use super::state::{HeadShard, PartState};
 use super::weights::Making;
 use super::{CpuExecutable, WayBack, by_group, impossible, own_worker};
+use crate::compile::Compiled;
 use crate::data::Dataset;
 use crate::engine::{Executable, Stepped, Stepper, Tally, Update};
-use crate::compile::Compiled;
 use crate::plan::{Group, Plan, Purpose};
 
 /// Whether the engine takes the steps of a plan: everything that is learned are logits of weights of it.
@@ -64,6 +64,7 @@ impl CpuExecutable {
             let first = group.parts.0 as usize;
             let parts = states.par_iter_mut().enumerate().filter(|(at, _)| first + at < below);
             parts.for_each(|(at, state)| back.part(first + at, state));
+            states.iter_mut().for_each(PartState::join_shards);
             back.update(group, states, learned, updates)
         };
         let groups = by_group(&plan.groups, states).zip(learned);

@@ -45,7 +45,13 @@ pub(super) fn table_of(family: Family, raw: &[f32], out: &mut [f32]) {
 }
 
 /// Writes the gradient by raw parameters, given that by the table.
-pub(super) fn table_back(family: Family, raw: &[f32], table: &[f32], d_table: &[f32], d_raw: &mut [f32]) {
+pub(super) fn table_back(
+    family: Family,
+    raw: &[f32],
+    table: &[f32],
+    d_table: &[f32],
+    d_raw: &mut [f32],
+) {
     d_raw.fill(0.0);
     let len = family.raw_len().max(1);
     let units = raw.chunks_exact(len).zip(d_raw.chunks_exact_mut(len));

@@ -17,7 +17,7 @@ use crate::engine::Counts;
 use crate::ids::DistId;
 use crate::leaf::Family;
 use crate::param::normalise::{Least, softmax_backward_lanes, softmax_lanes};
-use crate::param::{self, Shape};
+use crate::param::{self, Shape, TileGenerator};
 use crate::plan::{Block, Coefficients, Group, LANES, Making as PlannedMaking, Part, Plan, Source};
 use crate::sector::{MakerBinding, Parameters};
 use crate::simd::{Kernels, Vector, align, take};
@@ -284,21 +284,36 @@ impl WithSimd for MakeBlock<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Least {
         let MakeBlock { maker, block, first, flat, states, buffers } = self;
-        let sizes = Sizes::of(block);
-        let logits = &mut buffers.logits[..block.sectors.len() * sizes.sector];
+        let (sizes, kernels) = (Sizes::of(block), Vector(simd));
+        let Buffers { tile, d_tile, logits, work, .. } = buffers;
+        let tile = &mut tile[..sizes.group * LANES];
         let (own, shared) = (&flat[maker.own.clone()], &flat[maker.shared.clone()]);
         let generator = &maker.bound.single;
-        generator.logits(own, shared, sizes.block(block), logits, buffers.work);
         let mut least = Least::NONE;
-        let kernels = Vector(simd);
-        for (groups, places) in logits.chunks_mut(LANES * sizes.group).zip(sizes.tiles(block, first)) {
-            let tile = &mut buffers.tile[..sizes.group * LANES];
+        let places = sizes.tiles(block, first);
+        if let Some(generator) = on_tiles(maker, block) {
+            let tiles = &mut logits[..places.len() * tile.len()];
+            generator.tiles(own, shared, sizes.block(block), tiles, work);
+            for (tile, places) in tiles.chunks_exact_mut(tile.len()).zip(places) {
+                least = least.and(softmax_lanes(simd, tile, sizes.row, places.at.len()));
+                places.write(kernels, tile, sizes.group, d_tile, states);
+            }
+            return least;
+        }
+        let logits = &mut logits[..block.sectors.len() * sizes.sector];
+        generator.logits(own, shared, sizes.block(block), logits, work);
+        for (groups, places) in logits.chunks_mut(LANES * sizes.group).zip(places) {
             kernels.rows_to_lanes(groups, sizes.group, tile);
             least = least.and(softmax_lanes(simd, tile, sizes.row, groups.len() / sizes.group));
             places.write(kernels, tile, sizes.group, groups, states);
         }
         least
     }
+}
+
+/// The generator of a block on tiles, if it works on such and each sector is a normalisation group.
+fn on_tiles<'a>(maker: &'a MakerBinding, block: &Block) -> Option<&'a dyn TileGenerator<f32>> {
+    maker.bound.single.on_tiles().filter(|_| block.span == 1)
 }
 
 /// The way back through one block.
@@ -318,29 +333,47 @@ impl WithSimd for BlockBack<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let sizes = Sizes::of(self.block);
+        let BlockBack { maker, block, first, flat, states, .. } = self;
+        let (sizes, kernels) = (Sizes::of(block), Vector(simd));
         let Buffers { tile, d_tile, logits, own, work } = self.buffers;
-        let logits = &mut logits[..self.block.sectors.len() * sizes.sector];
-        let (kernels, states) = (Vector(simd), self.states);
-        let places = sizes.tiles(self.block, self.first);
-        for (groups, places) in logits.chunks_mut(LANES * sizes.group).zip(places) {
-            let (tile, d_tile) =
-                (&mut tile[..sizes.group * LANES], &mut d_tile[..sizes.group * LANES]);
-            places.read(kernels, |part| &states[part].coefficients, groups, sizes.group, tile);
-            places.read(kernels, |part| states[part].all_gradients(), groups, sizes.group, d_tile);
-            softmax_backward_lanes(simd, tile, d_tile, sizes.row);
-            kernels.lanes_to_rows(d_tile, sizes.group, groups);
-        }
-        let generator = &self.maker.bound.single;
-        let (all_own, shared) =
-            (&self.flat[self.maker.own.clone()], &self.flat[self.maker.shared.clone()]);
-        let lengths = self.block.sectors.iter().map(|&sector| self.maker.own_row(sector).len());
+        let (tile, entries) = (&mut tile[..sizes.group * LANES], sizes.group);
+        let weights = |part: usize| &states[part].coefficients[..];
+        let gradients = |part: usize| states[part].all_gradients();
+        let (all_own, shared) = (&flat[maker.own.clone()], &flat[maker.shared.clone()]);
+        let lengths = block.sectors.iter().map(|&sector| maker.own_row(sector).len());
         let d_own = &mut own[..lengths.sum()];
-        let block = sizes.block(self.block);
-        generator.backward(all_own, shared, block, logits, d_own, self.d_shared, work);
+        let (places, of_block) = (sizes.tiles(block, first), sizes.block(block));
+        if let Some(generator) = on_tiles(maker, block) {
+            let d_tiles = &mut logits[..places.len() * tile.len()];
+            for (d, places) in d_tiles.chunks_exact_mut(tile.len()).zip(places) {
+                places.read(kernels, weights, d_tile, entries, tile);
+                places.read(kernels, gradients, d_tile, entries, d);
+                softmax_backward_lanes(simd, tile, d, sizes.row);
+            }
+            generator.backward_tiles(
+                all_own,
+                shared,
+                of_block,
+                d_tiles,
+                d_own,
+                self.d_shared,
+                work,
+            );
+        } else {
+            let logits = &mut logits[..block.sectors.len() * sizes.sector];
+            let d_tile = &mut d_tile[..tile.len()];
+            for (groups, places) in logits.chunks_mut(LANES * sizes.group).zip(places) {
+                places.read(kernels, weights, groups, entries, tile);
+                places.read(kernels, gradients, groups, entries, d_tile);
+                softmax_backward_lanes(simd, tile, d_tile, sizes.row);
+                kernels.lanes_to_rows(d_tile, entries, groups);
+            }
+            let generator = &maker.bound.single;
+            generator.backward(all_own, shared, of_block, logits, d_own, self.d_shared, work);
+        }
         let mut packed = &d_own[..];
-        for &sector in &self.block.sectors {
-            let range = self.maker.own_row(sector);
+        for &sector in &block.sectors {
+            let range = maker.own_row(sector);
             let (row, rest) = packed.split_at(range.len());
             packed = rest;
             if !range.is_empty() {
@@ -372,7 +405,7 @@ impl Sizes {
         &self,
         block: &'a Block,
         first: u32,
-    ) -> impl Iterator<Item = Places<'a>> + use<'a> {
+    ) -> impl ExactSizeIterator<Item = Places<'a>> + use<'a> {
         let len = self.sector;
         block.at.chunks(LANES * block.span as usize).map(move |at| Places { at, first, len })
     }
