@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use pcc::compile::{Options, compile};
 use pcc::diag::Source;
 use pcc::param::registry::Registry;
-use pcc::plan::{self, Purpose, Schedule, plan};
+use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
 use pcc::structure;
 use peak_alloc::PeakAlloc;
 use rand::{Rng, SeedableRng};
@@ -102,7 +102,7 @@ fn compiled(text: &str) -> Result<(), Box<dyn Error>> {
         purpose: Purpose::Evaluate,
         schedule: Schedule::Wide,
         batch: 64,
-        sharing: true,
+        sharing: Sharing::WherePays,
     };
     plan(&compiled.circuit, &compiled.parameters, &options);
     Ok(())

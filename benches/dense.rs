@@ -20,7 +20,7 @@ use pcc::diag::Source;
 use pcc::engine::Executable;
 use pcc::engine::cpu::CpuExecutable;
 use pcc::param::registry::Registry;
-use pcc::plan::{self, Purpose, Schedule, plan};
+use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
 use pcc::structure;
 use pcc::train::{Recipe, Splits, fit};
 use pcc::variables::Variables;
@@ -128,7 +128,8 @@ fn executable(
     purpose: Purpose,
     batch: u32,
 ) -> Result<CpuExecutable, Box<dyn Error>> {
-    let options = plan::Options { purpose, schedule: Schedule::Wide, batch, sharing: true };
+    let options =
+        plan::Options { purpose, schedule: Schedule::Wide, batch, sharing: Sharing::WherePays };
     let plan = plan(&compiled.circuit, &compiled.parameters, &options);
     Ok(CpuExecutable::new(Arc::clone(compiled), plan, THREADS)?)
 }

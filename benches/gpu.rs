@@ -17,7 +17,7 @@ use pcc::diag::Source;
 use pcc::engine::cuda::{self, CudaExecutable};
 use pcc::engine::{Executable, Stepped};
 use pcc::param::registry::Registry;
-use pcc::plan::{self, Purpose, Schedule, plan};
+use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
 use pcc::structure;
 use pcc::train::batches::Batches;
 use pcc::train::{Method, Optimizer};
@@ -146,7 +146,8 @@ impl Model {
         purpose: Purpose,
         batch: u32,
     ) -> Result<CudaExecutable, Box<dyn Error>> {
-        let options = plan::Options { purpose, schedule: Schedule::Wide, batch, sharing: false };
+        let options =
+            plan::Options { purpose, schedule: Schedule::Wide, batch, sharing: Sharing::Off };
         let plan = plan(&compiled.circuit, &compiled.parameters, &options);
         Ok(cuda::executable(Arc::clone(compiled), plan, 0, None)?)
     }
@@ -239,7 +240,7 @@ fn evaluation() -> Result<(), Box<dyn Error>> {
         purpose: Purpose::Evaluate,
         schedule: Schedule::Wide,
         batch,
-        sharing: false,
+        sharing: Sharing::Off,
     };
     let plan = plan(&compiled.circuit, &compiled.parameters, &options);
     let flops = 2.0 * plan.multiply_adds() as f64 * ROWS as f64 / seconds;

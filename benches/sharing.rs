@@ -7,7 +7,8 @@
 //!
 //! A training step is all that `pcc train` does in one: what a run of twice as many steps takes longer
 //! than a run of so many, a step. An evaluation is of the whole test set, weights included, after the
-//! set was interned; interning is printed beside it.
+//! set was interned; interning is printed beside it. Of the training set the bytes that were interned
+//! are printed too, and how long that took in epochs, passes over all rows in such steps.
 
 use std::error::Error;
 use std::path::Path;
@@ -21,7 +22,7 @@ use pcc::diag::Source;
 use pcc::engine::Executable;
 use pcc::engine::cpu::CpuExecutable;
 use pcc::param::registry::Registry;
-use pcc::plan::{self, Purpose, Schedule, plan};
+use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
 use pcc::structure;
 use pcc::train::{Recipe, Splits, fit};
 
@@ -66,8 +67,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             let test = data::read(&file("test"), variables)?;
             let bar = std::env::var("PCC_YARDSTICK").ok();
             let bar = bar.map(|path| yardstick(&path, columns, batch)).transpose()?;
-            for (how, sharing) in [("shared", true), ("dense", false)] {
-                let step = 1e3 * training_step(&compiled, &train, batch, sharing)?;
+            for (how, sharing) in [("shared", Sharing::WherePays), ("dense", Sharing::Off)] {
+                let (step, interned, bytes) = training_step(&compiled, &train, batch, sharing)?;
+                let epoch = step * train.rows() as f64 / f64::from(batch);
+                let epochs = interned / epoch;
+                let step = 1e3 * step;
                 let (eval, interning) = evaluation(&compiled, &test, sharing)?;
                 let eval = 1e3 * eval;
                 let of_bar = |own: f64, bar: Option<f64>| match bar {
@@ -76,10 +80,11 @@ fn main() -> Result<(), Box<dyn Error>> {
                 };
                 let rows = test.rows() as f64 / f64::from(batch);
                 println!(
-                    "{name:8} {title:13}  {how:6}  {step:8.3}  {}  {eval:11.3}  {}  interned in {:.1} ms",
+                    "{name:8} {title:13}  {how:6}  {step:8.3}  {}  {eval:11.3}  {}  interned in {:.1} ms; training set {bytes} bytes in {:.1} ms, {epochs:.3} epochs",
                     of_bar(step, bar.map(|(step, _)| step)),
                     of_bar(eval, bar.map(|(_, eval)| eval * rows)),
                     1e3 * interning,
+                    1e3 * interned,
                 );
             }
         }
@@ -122,22 +127,24 @@ fn executable(
     compiled: &Arc<Compiled>,
     purpose: Purpose,
     batch: u32,
-    sharing: bool,
+    sharing: Sharing,
 ) -> Result<CpuExecutable, Box<dyn Error>> {
     let options = plan::Options { purpose, schedule: Schedule::Wide, batch, sharing };
     let plan = plan(&compiled.circuit, &compiled.parameters, &options);
     Ok(CpuExecutable::new(Arc::clone(compiled), plan, THREADS)?)
 }
 
-/// Seconds of a training step.
+/// Seconds of a training step, and of interning the rows, with the bytes that takes.
 fn training_step(
     compiled: &Arc<Compiled>,
     train: &Dataset,
     batch: u32,
-    sharing: bool,
-) -> Result<f64, Box<dyn Error>> {
+    sharing: Sharing,
+) -> Result<(f64, f64, usize), Box<dyn Error>> {
     let mut engine = executable(compiled, Purpose::Train, batch, sharing)?;
-    engine.prepare(train);
+    let start = Instant::now();
+    let bytes = engine.prepare(train);
+    let interned = start.elapsed().as_secs_f64();
     let mut seconds = |steps: u64| -> Result<f64, Box<dyn Error>> {
         let recipe =
             Recipe { steps, batch: batch as usize, eval_every: steps, ..Recipe::default() };
@@ -149,14 +156,15 @@ fn training_step(
     let guess = seconds(5)? / 5.0;
     let steps = ((LENGTH / guess) as u64).max(5);
     let step = |_| Ok((seconds(2 * steps)? - seconds(steps)?) / steps as f64);
-    Ok(median((0..REPEATS).map(step).collect::<Result<_, Box<dyn Error>>>()?))
+    let steps = (0..REPEATS).map(step).collect::<Result<_, Box<dyn Error>>>()?;
+    Ok((median(steps), interned, bytes))
 }
 
 /// Seconds of an evaluation of a whole set, and of interning it.
 fn evaluation(
     compiled: &Arc<Compiled>,
     test: &Dataset,
-    sharing: bool,
+    sharing: Sharing,
 ) -> Result<(f64, f64), Box<dyn Error>> {
     let mut engine = executable(compiled, Purpose::Evaluate, EVALUATED, sharing)?;
     let start = Instant::now();

@@ -22,7 +22,7 @@ use pcc::model::evaluate;
 use pcc::param::direct::Direct;
 use pcc::param::laws::check_parameterizer_laws;
 use pcc::param::{Block, Bound, Generator, Init, OwnTensor, Parameterizer, Shape, TensorSpec};
-use pcc::plan::{self, Purpose, Schedule};
+use pcc::plan::{self, Purpose, Schedule, Sharing};
 use pcc::real::Real;
 use pcc::train::{self, Recipe, Splits, fit};
 use pcc::variables::Variables;
@@ -163,7 +163,7 @@ fn learn(parameterizer: &dyn Parameterizer) -> Result<Learned, Box<dyn Error>> {
         purpose: Purpose::Train,
         schedule: Schedule::Wide,
         batch: 100,
-        sharing: true,
+        sharing: Sharing::WherePays,
     };
     let plan = plan::plan(&compiled.circuit, parameters, &how);
     let mut engine = CpuExecutable::new(Arc::clone(&compiled), plan, 0)?;

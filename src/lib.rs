@@ -58,7 +58,7 @@
 //! use std::sync::Arc;
 //!
 //! use pcc::param::registry::Registry;
-//! use pcc::plan::{Purpose, Schedule};
+//! use pcc::plan::{Purpose, Schedule, Sharing};
 //! use pcc::train::{self, Recipe};
 //! use pcc::{CpuExecutable, Dataset, Executable, Source, Splits};
 //! use pcc::{compile, fit, load, parameterizer, plan};
@@ -82,7 +82,7 @@
 //! // From there to an engine of one thread, with gradients. A deep schedule forgets a value as soon as
 //! // it has been used; a wide one goes level by level.
 //! let (parameters, written) = (&compiled.parameters, &compiled.written);
-//! let how = plan::Options { purpose: Purpose::Train, schedule: Schedule::Deep, batch: 64, sharing: true };
+//! let how = plan::Options { purpose: Purpose::Train, schedule: Schedule::Deep, batch: 64, sharing: Sharing::Off };
 //! let plan = plan::plan(&compiled.circuit, parameters, &how);
 //! let mut engine = CpuExecutable::new(Arc::clone(&compiled), plan, 1)?;
 //!

@@ -13,7 +13,7 @@ use pcc::compile::Compiled;
 use pcc::data::Dataset;
 use pcc::engine::Executable;
 use pcc::engine::cpu::CpuExecutable;
-use pcc::plan::{self, Plan, Purpose, Schedule, plan};
+use pcc::plan::{self, Plan, Purpose, Schedule, Sharing, plan};
 
 use describe::{collected, compiled, rat_spn};
 
@@ -102,7 +102,8 @@ fn a_run_takes_the_bytes_that_its_plan_predicts() {
         for purpose in [Purpose::Evaluate, Purpose::Train] {
             for schedule in [Schedule::Wide, Schedule::Deep] {
                 for (batch, threads) in [(64, 1), (500, 1), (500, 2), (2000, 2)] {
-                    let options = plan::Options { purpose, schedule, batch, sharing: true };
+                    let options =
+                        plan::Options { purpose, schedule, batch, sharing: Sharing::WherePays };
                     let plan = plan(&compiled.circuit, &compiled.parameters, &options);
                     let predicted = plan.memory().total(threads);
                     let slack = bookkeeping(&plan, threads);

@@ -111,7 +111,7 @@ pub struct Compile {
     #[arg(long, value_enum, default_value_t = ScheduleName::Wide)]
     pub schedule: ScheduleName,
     /// Print a stage on standard output.
-    #[arg(long, value_enum, value_name = "STAGE")]
+    #[arg(long, value_enum, value_name = "STAGE", requires_if("sharing", "data"))]
     pub emit: Option<Emit>,
     /// Variables to sum out, such as x3,x5.
     #[arg(long, value_name = "VARS", value_delimiter = ',')]
@@ -119,7 +119,7 @@ pub struct Compile {
     /// Values of variables, such as x1=0,x2=1.
     #[arg(long, value_name = "VAR=VALUE", value_delimiter = ',', value_parser = assignment)]
     pub evidence: Vec<(String, f32)>,
-    /// Training data, for structures that are learned from it.
+    /// Training data, for structures that are learned from it, and to show what is shared of it.
     #[arg(long, value_name = "TRAIN")]
     pub data: Option<PathBuf>,
     /// How to run.
@@ -147,6 +147,8 @@ pub enum Emit {
     Sectors,
     /// What is run, in order, with every size.
     Plan,
+    /// How much the rows of `--data` agree on the scopes of the circuit's regions, as a figure.
+    Sharing,
     /// The source of the CUDA kernels.
     Cuda,
     /// The kernels in NVIDIA's intermediate language.

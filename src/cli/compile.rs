@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::answer::{Answer, Table, thousands, unwritten};
-use super::args::{Compile, Emit, ScheduleName};
+use super::args::{Compile, Emit, EngineName, ScheduleName};
 use super::cuda;
 use super::dot::dot;
 use super::failure::Failure;
@@ -13,12 +13,14 @@ use super::load::{self, Ready};
 use super::run;
 use super::size::ByteSize;
 use crate::circuit::SourceMap;
+use crate::data::Dataset;
 use crate::data::write::write_whole;
-use crate::diag::{Diagnostic, Diagnostics};
+use crate::diag::{Code, Diagnostic, Diagnostics};
 use crate::drawing;
+use crate::engine::cpu;
 use crate::export;
 use crate::ids::VarId;
-use crate::plan::{self, Plan, Purpose, Schedule, plan};
+use crate::plan::{self, Plan, Purpose, Schedule, Sharing, plan};
 use crate::rewrite::Request;
 use crate::variables::Variables;
 
@@ -49,8 +51,17 @@ pub fn run(args: &Compile) -> Result<Answer, Failure> {
     let request = request(args, loaded.circuit.variables())
         .map_err(|faults| Failure::new(faults).with_source(&source))?;
     let ready = load::compiled(source, loaded, request, &args.run)?;
-    let plan = planned(args, &ready);
+    let plan = planned(args, &ready, Purpose::Evaluate);
     let mut report = report(args, &ready, &plan, start)?;
+    if let Some(emit @ (Emit::Plan | Emit::Sharing)) = args.emit
+        && let Some(path) = &args.data
+    {
+        let data = load::data(path, &ready.compiled)?;
+        report.emit = Some(match emit {
+            Emit::Sharing => agreement(args, &ready, &data)?,
+            _ => with_data(args, &ready, &plan, &data),
+        });
+    }
     match (&args.output, architecture) {
         (Some(path), Some(architecture)) => {
             cuda::write(path, &plan, &ready.compiled, architecture)?;
@@ -67,17 +78,41 @@ pub fn run(args: &Compile) -> Result<Answer, Failure> {
     Ok(answer.warnings(ready.compiled.warnings.clone(), &ready.source))
 }
 
-fn planned(args: &Compile, ready: &Ready) -> Plan {
+/// The plan, and where values are shared of some data, to evaluate and to train.
+fn with_data(args: &Compile, ready: &Ready, plan: &Plan, data: &Dataset) -> String {
+    let choice = |plan| cpu::choice(plan, data, usize::MAX);
+    let train = planned(args, ready, Purpose::Train);
+    format!("{}{}", plan.text(&choice(plan)), choice(&train))
+}
+
+/// A figure of how much the rows of some data agree.
+fn agreement(args: &Compile, ready: &Ready, data: &Dataset) -> Result<String, Diagnostic> {
+    let options = plan::Options {
+        purpose: Purpose::Evaluate,
+        schedule: Schedule::Wide,
+        batch: args.batch.get(),
+        sharing: Sharing::Wherever,
+    };
+    let plan = plan(&ready.compiled.circuit, &ready.compiled.parameters, &options);
+    let Some(agreement) = cpu::agreement(&plan, data) else {
+        let message = "the circuit has no part of discrete variables whose rows could be compared";
+        return Err(Diagnostic::new(Code::E0704, message)
+            .help("`--emit plan` says of each part why its rows share nothing"));
+    };
+    drawing::agreement_svg(&ready.spec.name, &agreement)
+}
+
+fn planned(args: &Compile, ready: &Ready, purpose: Purpose) -> Plan {
     let schedule = match args.schedule {
         ScheduleName::Wide => Schedule::Wide,
         ScheduleName::Deep => Schedule::Deep,
     };
-    let options = plan::Options {
-        purpose: Purpose::Evaluate,
-        schedule,
-        batch: args.batch.get(),
-        sharing: true,
+    let by_cpu = args.target == "cpu" && args.run.engine == EngineName::Cpu;
+    let sharing = match args.run.no_sharing || !by_cpu {
+        true => Sharing::Off,
+        false => Sharing::WherePays,
     };
+    let options = plan::Options { purpose, schedule, batch: args.batch.get(), sharing };
     plan(&ready.compiled.circuit, &ready.compiled.parameters, &options)
 }
 
@@ -98,7 +133,8 @@ fn report(args: &Compile, ready: &Ready, plan: &Plan, start: Instant) -> Result<
             Emit::Psdd => return export::psdd(written).map(|diagram| diagram.psdd),
             Emit::Vtree => return export::psdd(written).map(|diagram| diagram.vtree),
             Emit::Svg => drawn(ready),
-            Emit::Cuda | Emit::Ptx => String::new(),
+            // Made elsewhere: these need more than the plan.
+            Emit::Sharing | Emit::Cuda | Emit::Ptx => String::new(),
         })
     };
     let emit = args.emit.map(text).transpose()?;

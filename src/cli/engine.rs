@@ -11,7 +11,7 @@ use crate::diag::{Code, Diagnostic};
 use crate::engine::Executable;
 use crate::engine::cpu::CpuExecutable;
 use crate::engine::cuda;
-use crate::plan::{self, Plan, Purpose, Schedule, plan};
+use crate::plan::{self, Plan, Purpose, Schedule, Sharing, plan};
 
 /// Plans the circuit for rows in batches of `batch`, within the memory that the user allows, if any:
 /// level by level where that fits, else depth first.
@@ -25,7 +25,10 @@ pub fn planned(
     batch: u32,
 ) -> Result<Plan, Failure> {
     let make = |schedule| {
-        let sharing = !run.no_sharing && run.engine == EngineName::Cpu;
+        let sharing = match run.no_sharing || run.engine != EngineName::Cpu {
+            true => Sharing::Off,
+            false => Sharing::WherePays,
+        };
         let options = plan::Options { purpose, schedule, batch, sharing };
         plan(&compiled.circuit, &compiled.parameters, &options)
     };

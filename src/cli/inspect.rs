@@ -14,7 +14,7 @@ use crate::compile::Compiled;
 use crate::diag::{Code, Source};
 use crate::import::Models;
 use crate::model::{Model, Training, file};
-use crate::plan::{self, Plan, Purpose, Schedule, plan};
+use crate::plan::{self, Plan, Purpose, Schedule, Sharing, plan};
 use crate::rewrite::Request;
 
 /// What programs read.
@@ -135,7 +135,7 @@ fn memory(compiled: &Compiled, batch: u32) -> Vec<Memory> {
     let mut all = Vec::new();
     for (purpose_name, purpose) in purposes {
         for (schedule_name, schedule) in schedules {
-            let options = plan::Options { purpose, schedule, batch, sharing: true };
+            let options = plan::Options { purpose, schedule, batch, sharing: Sharing::WherePays };
             let plan: Plan = plan(&compiled.circuit, &compiled.parameters, &options);
             let memory = plan.memory();
             all.push(Memory {

@@ -14,7 +14,10 @@
 //! figure has a bounded number of blocks, whatever the circuit.
 //!
 //! The same circuit makes the same text, byte for byte.
+//!
+//! What rows of data agree on is a picture of another kind: [`agreement_svg`].
 
+mod agreement;
 mod alike;
 mod layout;
 mod levels;
@@ -22,6 +25,7 @@ mod svg;
 mod whole;
 mod words;
 
+pub use self::agreement::{Agreement, OfSize, agreement_svg};
 use crate::circuit::{SourceMap, ValidCircuit};
 use crate::ids::{SectorId, WeightsId};
 use crate::sector::{Maker, SectorTable};

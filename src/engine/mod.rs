@@ -57,7 +57,13 @@ pub trait Executable: Send {
     /// Makes ready for batches of rows of these data, again and again: an engine may look for rows that
     /// agree, once, so that each batch takes less. Results do not depend on it, but for rounding. Returns
     /// the bytes that it keeps.
-    fn prepare(&mut self, _data: &Dataset) -> usize {
+    fn prepare(&mut self, data: &Dataset) -> usize {
+        self.prepare_within(data, usize::MAX)
+    }
+
+    /// The same, keeping at most `limit` bytes: what would take more is done without. While it works an
+    /// engine may hold about as much again. Data that were prepared before stay as they are.
+    fn prepare_within(&mut self, _data: &Dataset, _limit: usize) -> usize {
         0
     }
 

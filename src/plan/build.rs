@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::arena::{Tenant, allocate};
 use super::blocks::{groups, making};
 use super::emit::{Emitted, emit};
@@ -25,9 +27,21 @@ pub struct Options {
     pub schedule: Schedule,
     /// Rows at a time, at least 1.
     pub batch: u32,
-    /// Whether values may be shared between rows that agree on what they depend on. A depth-first
+    /// Where values are shared between rows that agree on what they depend on. A depth-first
     /// schedule keeps too few values at a time for that, and shares none.
-    pub sharing: bool,
+    pub sharing: Sharing,
+}
+
+/// Where values are shared between rows that agree on what they depend on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sharing {
+    /// Nowhere: every row is evaluated in full.
+    Off,
+    /// Where that is expected to take less time.
+    #[default]
+    WherePays,
+    /// Wherever it can be, even where it is expected to take longer.
+    Wherever,
 }
 
 /// Tasks that a backward pass should have at least, so that many threads find work.
@@ -65,13 +79,14 @@ pub fn plan(circuit: &ValidCircuit, parameters: &Parameters, options: &Options) 
     let below_head = components.len().max(1);
     let groups = groups(parameters, &parts);
     let sectors = groups.iter().flat_map(|group| &group.blocks).map(|block| block.sectors.len());
-    let shares = options.sharing && options.schedule == Schedule::Wide;
+    let shares = options.sharing != Sharing::Off && options.schedule == Schedule::Wide;
     let mut plan = Plan {
         purpose: options.purpose,
         schedule: options.schedule,
         batch: options.batch,
         shards: TASKS.div_ceil(below_head).min(tiles).max(1) as u32,
         sectors: sectors.sum::<usize>() as u32,
+        policy: options.sharing,
         sharing: Vec::new(),
         keeps: false,
         programs,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LANES, Op, Plan, Program, Purpose};
+use super::{LANES, Op, Plan, Program, Purpose, Step};
 use crate::simd::PARTIAL;
 
 /// Lane rows of the widest thing that a step forms on the way: its concatenated or multiplied inputs,
@@ -25,28 +25,29 @@ pub(super) fn scratch_rows(program: &Program) -> u32 {
 
 /// Multiply-adds a row of a forward pass.
 pub(super) fn multiply_adds(program: &Program) -> u64 {
-    let of_step = |step: &super::Step| {
-        let own = u64::from(program.values[step.output as usize].units);
-        let inputs = program.inputs(step);
-        let widths =
-            inputs.iter().map(|input| u64::from(program.values[input.value as usize].units));
-        match step.op {
-            Op::Lookup { .. } | Op::LogLookup { .. } | Op::One | Op::Import { .. } => 0,
-            Op::Gaussian { .. } => 3 * own,
-            Op::Poisson { .. } => 2 * own,
-            Op::Product | Op::Kronecker | Op::AddLogs | Op::Exponentiate => own,
-            Op::Sum { .. } => own * widths.sum::<u64>(),
-            Op::Mix { .. } => own * inputs.len() as u64,
-            Op::Sparse { .. } => {
-                program.lists(step).iter().map(|&(first, end)| u64::from(end - first)).sum()
-            }
-            Op::ProductSum { .. } => {
-                let width = u64::from(program.values[inputs[0].value as usize].units);
-                own * width + width
-            }
+    program.steps.iter().map(|step| multiply_adds_of(program, step)).sum()
+}
+
+/// Those of one step.
+pub(super) fn multiply_adds_of(program: &Program, step: &Step) -> u64 {
+    let own = u64::from(program.values[step.output as usize].units);
+    let inputs = program.inputs(step);
+    let widths = inputs.iter().map(|input| u64::from(program.values[input.value as usize].units));
+    match step.op {
+        Op::Lookup { .. } | Op::LogLookup { .. } | Op::One | Op::Import { .. } => 0,
+        Op::Gaussian { .. } => 3 * own,
+        Op::Poisson { .. } => 2 * own,
+        Op::Product | Op::Kronecker | Op::AddLogs | Op::Exponentiate => own,
+        Op::Sum { .. } => own * widths.sum::<u64>(),
+        Op::Mix { .. } => own * inputs.len() as u64,
+        Op::Sparse { .. } => {
+            program.lists(step).iter().map(|&(first, end)| u64::from(end - first)).sum()
         }
-    };
-    program.steps.iter().map(of_step).sum()
+        Op::ProductSum { .. } => {
+            let width = u64::from(program.values[inputs[0].value as usize].units);
+            own * width + width
+        }
+    }
 }
 
 /// The most coefficients that are multiplied with each other before a product is brought back to

@@ -2,65 +2,164 @@
 
 use std::fmt;
 
-use super::{Op, Plan, Program, Shares, Step};
+use super::{Choice, Chosen, ChosenSpace, Kind, Op, Plan, Program, Step, Unshared};
 
 /// Steps printed of a program at most.
 const MOST: usize = 200;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let memory = self.memory();
-        writeln!(
-            f,
-            "plan {} schedule={} batch={} tiles={} shards={}",
-            format!("{:?}", self.purpose).to_lowercase(),
-            format!("{:?}", self.schedule).to_lowercase(),
-            self.batch,
-            self.tiles(),
-            self.shards
-        )?;
-        writeln!(
-            f,
-            "  multiply-adds/row={} coefficients={} sectors={} live-regions={}",
-            self.multiply_adds(),
-            self.coefficients,
-            self.sectors,
-            self.live_regions()
-        )?;
-        writeln!(
-            f,
-            "  bytes worker={} data={} outputs={} making={} coefficients={} gradients={}",
-            memory.worker,
-            memory.data,
-            memory.outputs,
-            memory.making,
-            memory.coefficients,
-            memory.gradients
-        )?;
-        for (number, program) in self.programs.iter().enumerate() {
-            let is_head = self.head().program as usize == number;
-            let parts = self.below_head().iter().filter(|part| part.program as usize == number);
-            let parts = parts.count();
-            match (is_head, parts) {
-                (true, 0) => writeln!(f, "program {number}, the head")?,
-                (true, parts) => writeln!(f, "program {number}, the head and {parts} parts")?,
-                (false, parts) => writeln!(f, "program {number}, of {parts} parts")?,
-            }
-            if let Some(shares) = self.shares(number) {
-                writeln!(f, "{shares}")?;
-            }
-            write!(f, "{program}")?;
-        }
-        write_blocks(f, self)
+        write_plan(f, self)?;
+        write!(f, "{}", self.choice())
     }
 }
 
-impl fmt::Display for Shares {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shares { tables, listed, entries, rows, pays } = self;
-        let verdict = if *pays { "shared" } else { "not shared: it would not pay" };
-        write!(f, "  {verdict}, tables={tables} listed={listed} evaluations={entries} of {rows}")
+fn write_plan(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
+    let memory = plan.memory();
+    writeln!(
+        f,
+        "plan {} schedule={} batch={} tiles={} shards={}",
+        format!("{:?}", plan.purpose).to_lowercase(),
+        format!("{:?}", plan.schedule).to_lowercase(),
+        plan.batch,
+        plan.tiles(),
+        plan.shards
+    )?;
+    writeln!(
+        f,
+        "  multiply-adds/row={} coefficients={} sectors={} live-regions={}",
+        plan.multiply_adds(),
+        plan.coefficients,
+        plan.sectors,
+        plan.live_regions()
+    )?;
+    writeln!(
+        f,
+        "  bytes worker={} data={} outputs={} making={} coefficients={} gradients={}",
+        memory.worker,
+        memory.data,
+        memory.outputs,
+        memory.making,
+        memory.coefficients,
+        memory.gradients
+    )?;
+    for (number, program) in plan.programs.iter().enumerate() {
+        let is_head = plan.head().program as usize == number;
+        let parts = plan.below_head().iter().filter(|part| part.program as usize == number);
+        let parts = parts.count();
+        match (is_head, parts) {
+            (true, 0) => writeln!(f, "program {number}, the head")?,
+            (true, parts) => writeln!(f, "program {number}, the head and {parts} parts")?,
+            (false, parts) => writeln!(f, "program {number}, of {parts} parts")?,
+        }
+        write!(f, "{program}")?;
     }
+    write_blocks(f, plan)
+}
+
+impl Plan {
+    /// The text of the plan, with what is shared of some data in place of what is shared of unknown ones.
+    pub fn text(&self, choice: &Choice) -> String {
+        format!("{}{choice}", Body(self))
+    }
+}
+
+/// A plan without what is shared.
+struct Body<'a>(&'a Plan);
+
+impl fmt::Display for Body<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_plan(f, self.0)
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let purpose = format!("{:?}", self.purpose).to_lowercase();
+        write!(f, "sharing to {purpose}, of ")?;
+        match self.rows {
+            Some([rows, distinct, batch]) => {
+                write!(f, "{rows} rows, {distinct} different, {batch} in a shard of a batch")?;
+            }
+            None => write!(f, "rows that are not interned")?,
+        }
+        match self.bytes.filter(|_| self.rows.is_some()) {
+            Some(bytes) => writeln!(f, ": {bytes} bytes are interned")?,
+            None => writeln!(f)?,
+        }
+        let programs = self.programs.iter().enumerate();
+        for (number, chosen) in programs.filter(|(_, chosen)| chosen.parts > 0) {
+            writeln!(f, "  program {number}, of {} parts: {chosen}", chosen.parts)?;
+            write_spaces(f, &chosen.spaces)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.unshared {
+            None => write!(f, "shared")?,
+            Some(why) => write!(f, "row by row, {why}")?,
+        }
+        if !self.spaces.is_empty() {
+            let [shared, dense] = self.cycles.map(|cycles| cycles.round() as u64);
+            write!(f, ": cycles={shared} (row by row {dense})")?;
+            let [shared, dense] = self.multiply_adds;
+            write!(f, " multiply-adds={shared} (row by row {dense})")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Unshared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unshared::Off => write!(f, "since sharing is off"),
+            Unshared::Head => write!(f, "since it is the head"),
+            Unshared::Deep => write!(f, "since it goes depth first"),
+            Unshared::Step("sum") => write!(f, "since a sum over several inputs cannot be shared"),
+            Unshared::Step(op) => write!(f, "since a step {op} cannot be shared"),
+            Unshared::TooLarge => write!(f, "since a worker cannot hold so many values"),
+            Unshared::TakesLonger => write!(f, "since to share is expected to take longer"),
+        }
+    }
+}
+
+/// A line for all spaces of one size and kind.
+fn write_spaces(f: &mut fmt::Formatter<'_>, spaces: &[ChosenSpace]) -> fmt::Result {
+    let kind = |space: &ChosenSpace| match space.kind {
+        Kind::Table(_) => "table",
+        Kind::Listed => "listed",
+        Kind::Each => "each row",
+    };
+    let line = |space: &&ChosenSpace| (space.width, space.domain, kind(space));
+    let mut spaces: Vec<&ChosenSpace> = spaces.iter().collect();
+    spaces.sort_by_key(line);
+    for group in spaces.chunk_by(|a, b| line(a) == line(b)).take(MOST) {
+        let first = group[0];
+        let values: u32 = group.iter().map(|space| space.values).sum();
+        let kind = kind(first);
+        write!(f, "    scope={} spaces={} values={values} {kind}", first.width, group.len())?;
+        if let Some(domain) = first.domain {
+            write!(f, " domain={domain}")?;
+        }
+        let in_data = || group.iter().flat_map(|space| space.in_data);
+        if let (Some(least), Some(most)) =
+            (in_data().map(|[least, _]| least).min(), in_data().map(|[_, most]| most).max())
+        {
+            write!(f, " in-data={least}")?;
+            if most > least {
+                write!(f, "..{most}")?;
+            }
+        }
+        let in_batch: Option<f64> = group.iter().map(|space| space.in_batch).sum();
+        if let Some(sum) = in_batch {
+            write!(f, " in-shard={:.1}", sum / group.len() as f64)?;
+        }
+        writeln!(f)?;
+    }
+    Ok(())
 }
 
 fn write_blocks(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {

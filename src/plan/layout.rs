@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::spaces::spaces;
-use super::{LANES, NOWHERE, Op, Plan, Program, Projection, Purpose, Spaces, Step};
+use super::{LANES, NOWHERE, Op, Plan, Program, Projection, Purpose, Sharing, Spaces, Step};
 
 /// Sub-assignments of the largest table.
 const LARGEST_TABLE: u64 = 256;
@@ -24,11 +24,41 @@ fn fits(width: usize, units: usize) -> bool {
 
 /// How the entries of a space are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// All sub-assignments, an entry each, in the order of their numbers in mixed radix.
     Table(u32),
-    /// Those that the batch has.
+    /// Those that the batch has, by the numbers that interned data give them.
     Listed,
+    /// Each row of the batch is one, whether it agrees with others or not.
+    Each,
+}
+
+/// The rows that a layout is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows<'a> {
+    /// As many as a shard of a batch has at most.
+    pub(crate) most: usize,
+    /// As many different ones as it is expected to have.
+    pub(crate) expected: usize,
+    /// Whether some lack values.
+    pub(crate) missing: bool,
+    /// The distinct sub-assignments of each space that these are expected to have, if that is known.
+    pub(crate) seen: Option<&'a [f64]>,
+    /// Spaces of smaller numbers are listed if their sub-assignments are too many for a table; others have
+    /// an entry a row.
+    pub(crate) interned: usize,
+}
+
+impl Rows<'_> {
+    /// Whether a space of so many sub-assignments may be a table.
+    pub(super) fn may_be_table(&self, domain: u64) -> bool {
+        domain <= LARGEST_TABLE.min(self.most as u64)
+    }
+
+    /// Rows of which nothing is known.
+    pub(crate) fn unknown(most: usize, missing: bool) -> Self {
+        Rows { most, expected: most, missing, seen: None, interned: 0 }
+    }
 }
 
 /// Places of everything, for a program and a number of rows.
@@ -49,13 +79,15 @@ pub(crate) struct Layout {
     pub(crate) found: Vec<usize>,
     /// Where each space's list begins.
     pub(crate) lists: Vec<usize>,
+    /// The projections, by the space they go to.
+    into: Vec<u32>,
     pub(crate) sizes: Sizes,
     /// 0, 1, 2, …
     ramp: Vec<u32>,
-    /// Sub-assignments of each space that a batch is expected to have.
-    expected: Vec<f64>,
-    /// Whether listed entries are looked for, or each row is one.
-    finds: bool,
+    /// Entries of each space that a batch is expected to have.
+    pub(super) expected: Vec<f64>,
+    /// Different rows that it is expected to have.
+    rows: usize,
 }
 
 /// How a step is run.
@@ -152,15 +184,8 @@ pub(crate) fn stride(narrow: bool, units: usize) -> usize {
 }
 
 impl Layout {
-    /// For batches of at most `rows` rows, of which some lack values if `missing` says so. `seen` are the
-    /// distinct sub-assignments of each space that such a batch has, if that is known.
-    pub(crate) fn new(
-        program: &Program,
-        spaces: &Spaces,
-        rows: usize,
-        missing: bool,
-        seen: Option<&[f64]>,
-    ) -> Self {
+    pub(crate) fn new(program: &Program, spaces: &Spaces, known: Rows<'_>) -> Self {
+        let Rows { most: rows, missing, seen, .. } = known;
         let widest = program.widest().max(program.scratch_rows as usize);
         let narrow = widest <= NARROW;
         let kind = |space: usize| {
@@ -168,13 +193,14 @@ impl Layout {
             match spaces.domain(space, missing) {
                 // A column's states lie in a table already.
                 Some(domain) if spaces.spaces[space].width <= 1 => Kind::Table(domain as u32),
-                Some(domain)
-                    if domain <= LARGEST_TABLE.min(rows as u64)
-                        && domain as f64 <= SPARSE * seen =>
-                {
-                    Kind::Table(domain as u32)
+                Some(domain) if known.may_be_table(domain) => {
+                    match domain as f64 <= SPARSE * seen {
+                        true => Kind::Table(domain as u32),
+                        false => Kind::Listed,
+                    }
                 }
-                _ => Kind::Listed,
+                _ if space < known.interned => Kind::Listed,
+                _ => Kind::Each,
             }
         };
         let mut kinds: Vec<Kind> = (0..spaces.spaces.len()).map(kind).collect();
@@ -192,12 +218,13 @@ impl Layout {
                 let domain = spaces.domain(space, missing).unwrap_or(u64::MAX);
                 domain.min(rows as u64) as usize
             }
+            Kind::Each => rows,
         };
         let most: Vec<usize> = kinds.iter().enumerate().map(most).collect();
         let radix: Vec<Vec<u32>> = (0..kinds.len())
             .map(|space| match kinds[space] {
                 Kind::Table(_) => radix(spaces, space, missing),
-                Kind::Listed => Vec::new(),
+                Kind::Listed | Kind::Each => Vec::new(),
             })
             .collect();
         let map = |projection: &Projection| {
@@ -207,7 +234,7 @@ impl Layout {
                     let columns = |space: usize| &spaces.spaces[space].columns[..];
                     project(entries, (columns(from), &radix[from]), (columns(to), &radix[to]))
                 }
-                Kind::Listed => Vec::new(),
+                Kind::Listed | Kind::Each => Vec::new(),
             }
         };
         let maps: Vec<Vec<u32>> = spaces.projections.iter().map(map).collect();
@@ -229,27 +256,28 @@ impl Layout {
                 Value { space, rows, stride, units, entries, learns: value.learns }
             })
             .collect();
-        // Rows that are not known to agree are entries of their own.
-        let count = |space: usize| match (kinds[space], seen) {
-            (Kind::Table(_), _) => 0,
-            (Kind::Listed, Some(_)) => most[space],
-            (Kind::Listed, None) => rows,
+        let count = |space: usize| match kinds[space] {
+            Kind::Table(_) => 0,
+            Kind::Listed | Kind::Each => most[space],
         };
         let projections = spaces.projections.iter();
         let found: Vec<usize> =
             projections.map(|pair| take(&mut sizes.found, count(pair.from as usize))).collect();
         // Room for an entry more: see the module that finds them.
-        let listed = |space: usize| count(space) + usize::from(kinds[space] == Kind::Listed);
+        let listed = |space: usize| match kinds[space] {
+            Kind::Table(_) => 0,
+            Kind::Listed | Kind::Each => most[space] + 1,
+        };
         let lists = (0..kinds.len()).map(|space| take(&mut sizes.lists, listed(space))).collect();
         let read = |input: usize| {
             let value = values[program.inputs[input].value as usize];
             let projection = spaces.through[input] as usize;
             let through = if spaces.through[input] == NOWHERE {
                 Through::Same
-            } else if kinds[spaces.projections[projection].from as usize] == Kind::Listed {
-                Through::Found(found[projection])
-            } else {
+            } else if let Kind::Table(_) = kinds[spaces.projections[projection].from as usize] {
                 Through::Map(projection)
+            } else {
+                Through::Found(found[projection])
             };
             Read { value, through }
         };
@@ -257,20 +285,37 @@ impl Layout {
         let steps = program.steps.iter().map(step).collect();
         let longest = most.iter().copied().max().unwrap_or(0).max(rows);
         let ramp = (0..longest as u32).collect();
+        let each = known.expected as f64;
         let expected = |(space, kind): (usize, &Kind)| match *kind {
             Kind::Table(entries) => f64::from(entries),
-            Kind::Listed => seen.map_or(rows as f64, |seen| seen[space]),
+            Kind::Listed => seen.map_or(each, |seen| seen[space]),
+            Kind::Each => each,
         };
         let expected = kinds.iter().enumerate().map(expected).collect();
-        let finds = seen.is_some();
-        Layout { narrow, steps, maps, radix, found, lists, sizes, ramp, expected, finds, kinds }
+        let mut into: Vec<u32> = (0..spaces.projections.len() as u32).collect();
+        into.sort_by_key(|&projection| spaces.projections[projection as usize].to);
+        let rows = known.expected;
+        Layout {
+            narrow,
+            steps,
+            maps,
+            radix,
+            found,
+            lists,
+            into,
+            sizes,
+            ramp,
+            expected,
+            rows,
+            kinds,
+        }
     }
 
-    /// Whether to evaluate entries is expected to take less time than to evaluate `rows` rows.
+    /// Cycles that it is expected to take to evaluate the entries of a shard, and its rows.
     ///
-    /// The times are cycles of a core with AVX-512, fitted to RAT-SPNs of 5, 16 and 40 units; what counts
+    /// They are those of a core with AVX-512, fitted to RAT-SPNs of 5, 16 and 40 units; what counts
     /// is how they compare.
-    pub(crate) fn pays(&self, rows: usize, train: bool) -> bool {
+    pub(super) fn cycles(&self, train: bool) -> (f64, f64) {
         let (mut shared, mut dense) = (0.0, 0.0);
         for step in &self.steps {
             let work = match step.form {
@@ -281,14 +326,14 @@ impl Layout {
                 true => (40.0 + 0.51 * work, 15.0, 10.0 + 0.43 * work),
                 false => (45.0 + 0.133 * work, 5.0, 2.0 + 0.104 * work),
             };
-            let finds = self.finds && self.kinds[step.output.space] == Kind::Listed;
+            let finds = self.kinds[step.output.space] == Kind::Listed;
             let entry = if finds { entry + find } else { entry };
             // Rows look tables up where they need them.
             let is_lookup = matches!(step.form, Form::Lookup { .. } | Form::One);
             shared += self.expected[step.output.space] * if is_lookup { work } else { entry };
-            dense += rows as f64 * if is_lookup { 0.1 * work } else { row };
+            dense += self.rows as f64 * if is_lookup { 0.1 * work } else { row };
         }
-        shared < dense
+        (shared, dense)
     }
 
     /// Bytes that it takes.
@@ -303,6 +348,7 @@ impl Layout {
             + numbers(&self.radix)
             + self.kinds.len() * of_space
             + self.found.len() * size_of::<usize>()
+            + self.into.len() * WORD
             + self.ramp.len() * WORD
     }
 
@@ -325,6 +371,11 @@ impl Layout {
     pub(crate) fn found(&self, projection: usize) -> Range<usize> {
         let end = self.found.get(projection + 1).copied().unwrap_or(self.sizes.found);
         self.found[projection]..end
+    }
+
+    /// The projections, by the space they go to.
+    pub(crate) fn by_target(&self) -> &[u32] {
+        &self.into
     }
 
     /// Where the list of a space lies; an empty range for a table.
@@ -427,7 +478,7 @@ pub(super) fn shared(program: &Program, rows: usize) -> Option<Spaces> {
         return None;
     }
     let spaces = spaces(program)?;
-    let layout = Layout::new(program, &spaces, rows, true, None);
+    let layout = Layout::new(program, &spaces, Rows::unknown(rows, true));
     (WORD * layout.sizes.rows <= MOST_BYTES).then_some(spaces)
 }
 
@@ -440,7 +491,12 @@ impl Sizes {
     /// Bytes of one worker besides values.
     pub(crate) fn worker(&self, train: bool) -> usize {
         let gradients = if train { self.rows + SLACK } else { 0 };
-        WORD * (self.entries + 2 * self.formed + self.weights + SLACK + self.lists + gradients)
+        WORD * (3 * self.entries
+            + 2 * self.formed
+            + self.weights
+            + SLACK
+            + 2 * self.lists
+            + gradients)
     }
 }
 
@@ -449,43 +505,32 @@ const WORD: usize = 4;
 /// Numbers that let a buffer begin on a line of the cache.
 pub(crate) const SLACK: usize = 16;
 
-/// What sharing does for a program, on complete data that it knows nothing of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shares {
-    /// Scopes whose sub-assignments are all evaluated.
-    pub tables: usize,
-    /// Scopes of which each row of a batch is evaluated, or, of prepared data, each distinct
-    /// sub-assignment.
-    pub listed: usize,
-    /// Evaluations of values that a batch takes, in all.
-    pub entries: u64,
-    /// Those that it would take row by row.
-    pub rows: u64,
-    /// Whether it is expected to take less time.
-    pub pays: bool,
-}
-
 impl Plan {
-    /// What sharing does for a program; `None` where none is possible, or wanted.
-    pub fn shares(&self, program: usize) -> Option<Shares> {
-        let (spaces, rows) = (self.sharing[program].as_ref()?, self.shard_rows());
-        let layout = Layout::new(&self.programs[program], spaces, rows, false, None);
-        let tables = layout.kinds.iter().filter(|kind| matches!(kind, Kind::Table(_))).count();
-        let entries = layout.steps.iter().map(|step| layout.expected[step.output.space]);
-        Some(Shares {
-            tables,
-            listed: layout.kinds.len() - tables,
-            entries: entries.sum::<f64>() as u64,
-            rows: (layout.steps.len() * rows) as u64,
-            pays: layout.pays(rows, self.purpose == Purpose::Train),
-        })
+    /// How the values of a program are laid out for some rows; `None` where they are not to be shared.
+    pub(crate) fn layout(&self, program: usize, rows: Rows<'_>) -> Option<Layout> {
+        let spaces = self.sharing[program].as_ref()?;
+        let layout = Layout::new(&self.programs[program], spaces, rows);
+        self.pays(&layout).then_some(layout)
+    }
+
+    /// Whether a layout is to be used.
+    pub(super) fn pays(&self, layout: &Layout) -> bool {
+        match self.policy {
+            Sharing::Off => false,
+            Sharing::WherePays => {
+                let (shared, dense) = layout.cycles(self.purpose == Purpose::Train);
+                shared < dense
+            }
+            Sharing::Wherever => true,
+        }
     }
 
     /// What the values of a program take, if they are shared.
     pub(crate) fn sizes(&self, program: usize) -> Option<Sizes> {
         let spaces = self.sharing[program].as_ref()?;
         let layout = |missing| {
-            Layout::new(&self.programs[program], spaces, self.shard_rows(), missing, None).sizes
+            let rows = Rows::unknown(self.shard_rows(), missing);
+            Layout::new(&self.programs[program], spaces, rows).sizes
         };
         Some(layout(false).max(layout(true)))
     }
@@ -529,10 +574,9 @@ impl Plan {
             let program = &self.programs[number];
             let parts = self.below_head().iter().filter(|part| part.program as usize == number);
             let found = WORD * (program.outputs.len() * rows + spaces.spaces.len());
-            let train = self.purpose == Purpose::Train;
             let layout = |missing| {
-                let layout = Layout::new(program, spaces, rows, missing, None);
-                if layout.pays(rows, train) { layout.bytes() } else { 0 }
+                let layout = self.layout(number, Rows::unknown(rows, missing));
+                layout.map_or(0, |layout| layout.bytes())
             };
             let layouts = spaces.bytes() + layout(false) + layout(true);
             layouts + parts.count() * self.shards as usize * found

@@ -22,9 +22,11 @@ mod arena;
 mod blocks;
 mod build;
 mod check;
+mod choice;
 mod cost;
 mod display;
 mod emit;
+mod interning;
 pub(crate) mod layout;
 mod parts;
 mod spaces;
@@ -32,10 +34,13 @@ mod sparse;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::build::{Options, plan};
+pub use self::build::{Options, Sharing, plan};
 pub use self::check::{PlanFault, check};
+pub(crate) use self::choice::Counts;
+pub use self::choice::{Choice, Chosen, ChosenSpace, Unshared};
 pub use self::cost::{INDICATORS, Memory, SCRATCH_EXTRA};
-pub use self::layout::Shares;
+pub(crate) use self::interning::RECORDED;
+pub use self::layout::Kind;
 pub use self::spaces::{Projection, Space, Spaces};
 use crate::ids::{DistId, VarId, WeightsId};
 use crate::sector::Maker;
@@ -397,6 +402,8 @@ pub struct Plan {
     pub variables: u32,
     /// Sectors of the circuit that is run.
     pub sectors: u32,
+    /// Where values are to be shared.
+    pub policy: Sharing,
     /// For each program, its spaces, if its values may be shared between rows that agree.
     pub sharing: Vec<Option<Spaces>>,
     /// Whether shared values are kept from the way forward to that back, rather than made again.

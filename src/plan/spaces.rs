@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NOWHERE, Op, Program};
+use super::{NOWHERE, Op, Program, Step};
 
 /// Columns of the widest scope whose sub-assignments may be told by their number: a table.
 const MOST_COLUMNS: usize = 8;
@@ -106,6 +106,15 @@ pub(super) fn spaces(program: &Program) -> Option<Spaces> {
     // Emitted in order: a step's output is the value of its own number.
     let in_order = program.steps.iter().enumerate().all(|(at, step)| step.output as usize == at);
     in_order.then(|| found.finish(program))
+}
+
+/// The first step that cannot be run entry by entry.
+pub(super) fn unshared_step(program: &Program) -> Option<&Step> {
+    program.steps.iter().find(|step| match step.op {
+        Op::Lookup { .. } | Op::One | Op::Product | Op::Kronecker | Op::ProductSum { .. } => false,
+        Op::Sum { .. } => program.inputs(step).len() != 1,
+        _ => true,
+    })
 }
 
 #[derive(Default)]

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use pcc::circuit::{Circuit, SourceMap, Values};
 use pcc::compile::{Compiled, Options, compile};
 use pcc::data::Dataset;
-use pcc::engine::cpu::CpuExecutable;
+use pcc::engine::cpu::{CpuExecutable, Evaluated};
 use pcc::engine::{Executable, Tally, reference};
 use pcc::ids::VarId;
-use pcc::plan::{self, Purpose, Schedule, plan};
+use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
 use pcc::rewrite::Request;
 use pcc::sample::sample_rows;
 use pcc::sector::SectorKind;
@@ -48,7 +48,7 @@ pub fn by_reference(compiled: &Compiled, flat: &[f64], data: &Dataset) -> (Vec<f
     (log_p, compiled.parameters.gradient(circuit, flat, &values, &d_values))
 }
 
-/// The same by the CPU engine, under a schedule.
+/// The same by the CPU engine, under a schedule, sharing where it pays.
 pub fn by_cpu(
     name: &str,
     compiled: &Arc<Compiled>,
@@ -57,6 +57,20 @@ pub fn by_cpu(
     schedule: Schedule,
     threads: usize,
 ) -> (Vec<f64>, Vec<f32>, Tally) {
+    let how = (schedule, Sharing::WherePays);
+    let (log_p, gradient, tally, _) = by_cpu_sharing(name, compiled, flat, data, how, threads);
+    (log_p, gradient, tally)
+}
+
+/// The same, sharing as is said, with what was evaluated of prepared data.
+fn by_cpu_sharing(
+    name: &str,
+    compiled: &Arc<Compiled>,
+    flat: &[f32],
+    data: &Dataset,
+    (schedule, sharing): (Schedule, Sharing),
+    threads: usize,
+) -> (Vec<f64>, Vec<f32>, Tally, Evaluated) {
     let rows: Vec<u32> = (0..data.rows() as u32).collect();
     let run = |purpose, batch, sharing| {
         let options = plan::Options { purpose, schedule, batch, sharing };
@@ -65,11 +79,13 @@ pub fn by_cpu(
     };
     let mut log_p = vec![f64::NAN; rows.len()];
     let mut gradient = vec![f32::NAN; flat.len()];
-    let mut one_by_one = run(Purpose::Train, data.rows() as u32, false);
-    let run = |purpose, batch| run(purpose, batch, true);
+    let mut one_by_one = run(Purpose::Train, data.rows() as u32, Sharing::Off);
+    let run = |purpose, batch| run(purpose, batch, sharing);
     let mut train = run(Purpose::Train, data.rows() as u32);
     let tally = train.gradient(flat, data, &rows, &mut log_p, &mut gradient);
+    let mut evaluated = train.evaluated();
     assert_prepared_agrees(name, &mut train, flat, data, (&log_p, &gradient));
+    evaluated += train.evaluated();
     let mut dense = vec![f64::NAN; rows.len()];
     let mut d_dense = vec![f32::NAN; flat.len()];
     one_by_one.gradient(flat, data, &rows, &mut dense, &mut d_dense);
@@ -83,7 +99,7 @@ pub fn by_cpu(
         let close = a == b || (a - b).abs() <= TOLERANCE * a.abs().max(1.0);
         assert!(close, "{name}, row {row}: {a} in training, {b} in evaluation");
     }
-    (log_p, gradient, tally)
+    (log_p, gradient, tally, evaluated)
 }
 
 /// Asserts that rows which are evaluated once for all that equal them give what they give one by one.
@@ -202,6 +218,7 @@ struct Seen {
     ops: std::collections::BTreeSet<&'static str>,
     tally: Tally,
     rewritten: usize,
+    evaluated: Evaluated,
 }
 
 fn check_circuit(circuit: Circuit, seed: u64, seen: &mut Seen) {
@@ -226,17 +243,28 @@ fn check_circuit(circuit: Circuit, seed: u64, seen: &mut Seen) {
         let data = rows_of(&compiled, 150, seed);
         let data = as_requested(&data, compiled.written.variables(), &options.request);
         let expected = by_reference(&compiled, &flat, &data);
-        for schedule in [Schedule::Wide, Schedule::Deep] {
+        for (schedule, sharing) in [
+            (Schedule::Wide, Sharing::WherePays),
+            (Schedule::Wide, Sharing::Wherever),
+            (Schedule::Deep, Sharing::Off),
+        ] {
             let name = format!(
-                "seed {seed}, {}, rewrite {}, request {asked}, {schedule:?}",
+                "seed {seed}, {}, rewrite {}, request {asked}, {schedule:?}, {sharing:?}",
                 parameterizer.name(),
                 !no_rewrite
             );
-            let (log_p, gradient, tally) = by_cpu(&name, &compiled, &single, &data, schedule, 2);
+            let how = (schedule, sharing);
+            let (log_p, gradient, tally, evaluated) =
+                by_cpu_sharing(&name, &compiled, &single, &data, how, 2);
             assert_agree(&name, &compiled, &expected, (&log_p, &gradient));
             seen.tally += tally;
-            let options =
-                plan::Options { purpose: Purpose::Train, schedule, batch: 64, sharing: true };
+            seen.evaluated += evaluated;
+            let options = plan::Options {
+                purpose: Purpose::Train,
+                schedule,
+                batch: 64,
+                sharing: Sharing::WherePays,
+            };
             let plan = plan(&compiled.circuit, &compiled.parameters, &options);
             let steps = plan.programs.iter().flat_map(|program| &program.steps);
             seen.ops.extend(steps.map(|step| step.op.name()));
@@ -267,6 +295,8 @@ fn the_cpu_engine_agrees_with_the_oracle_on_random_circuits() {
     for op in ops {
         assert!(seen.ops.contains(op), "no plan had a step {op}; they had {:?}", seen.ops);
     }
+    let Evaluated { table, listed, each, dense } = seen.evaluated;
+    assert!([table, listed, each, dense].iter().all(|&values| values > 0), "{:?}", seen.evaluated);
     assert!(seen.rewritten > 0, "no circuit was rewritten");
     assert!(seen.tally.in_logs > 0, "no row went through the log domain");
 }

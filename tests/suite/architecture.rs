@@ -49,7 +49,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("npyz", &["data"]),
     ("num_traits", &["real", "train"]),
     ("petgraph", &["circuit", "rewrite"]),
-    ("plotters", &["train"]),
+    ("plotters", &["drawing", "train"]),
     ("png", &["data"]),
     ("pulp", &["simd", "param", "structure", "engine", "engine::cpu", "engine::cuda", "cli"]),
     ("rand", &["leaf", "data", "param", "structure", "sample", "train", "cli"]),

@@ -11,6 +11,7 @@ mod query;
 mod readme;
 mod resume;
 mod round_trip;
+mod sharing;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

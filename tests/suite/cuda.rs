@@ -23,7 +23,7 @@ use pcc::engine::cuda::{
 use pcc::engine::{Executable, Tally};
 use pcc::param::direct::Direct;
 use pcc::param::{Bound, Parameterizer, Shape};
-use pcc::plan::{self, Plan, Purpose, Schedule, plan};
+use pcc::plan::{self, Plan, Purpose, Schedule, Sharing, plan};
 use pcc::sector::SectorKind;
 
 use crate::agreement::{assert_agree, by_reference, rows_of};
@@ -47,7 +47,7 @@ fn general(threads: u32, shared: bool) -> Specialisation {
 }
 
 fn planned(compiled: &Compiled, purpose: Purpose, schedule: Schedule, batch: u32) -> Plan {
-    let options = plan::Options { purpose, schedule, batch, sharing: true };
+    let options = plan::Options { purpose, schedule, batch, sharing: Sharing::WherePays };
     plan(&compiled.circuit, &compiled.parameters, &options)
 }
 

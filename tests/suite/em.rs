@@ -16,7 +16,7 @@ use pcc::leaf::{Dist, Family, discrete};
 use pcc::param::Parameterizer;
 use pcc::param::direct::{Direct, WeightDecay};
 use pcc::param::hyper::Hyper;
-use pcc::plan::{self, Purpose, Schedule, plan};
+use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
 use pcc::sector::SectorKind;
 use pcc::train::em::{self, Em};
 use pcc::train::{
@@ -46,8 +46,12 @@ fn all(data: &Dataset) -> std::ops::Range<u32> {
 }
 
 fn cpu(compiled: &Arc<Compiled>, batch: u32) -> CpuExecutable {
-    let options =
-        plan::Options { purpose: Purpose::Train, batch, schedule: Schedule::Wide, sharing: true };
+    let options = plan::Options {
+        purpose: Purpose::Train,
+        batch,
+        schedule: Schedule::Wide,
+        sharing: Sharing::WherePays,
+    };
     let plan = plan(&compiled.circuit, &compiled.parameters, &options);
     CpuExecutable::new(compiled.clone(), plan, 2).unwrap()
 }

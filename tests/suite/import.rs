@@ -19,7 +19,7 @@ use pcc::diag::{Diagnostics, Source};
 use pcc::engine::{Executable, reference};
 use pcc::import::{self, Companions, Format, Imported};
 use pcc::param::direct::Direct;
-use pcc::plan::{self, Purpose, Schedule, plan};
+use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
 use pcc::real::log_sum_exp;
 
 use super::support::enumerate::{agrees, observed, worlds};
@@ -60,7 +60,7 @@ fn engine(compiled: &Arc<Compiled>) -> CpuExecutable {
         purpose: Purpose::Evaluate,
         schedule: Schedule::Wide,
         batch: 64,
-        sharing: true,
+        sharing: Sharing::WherePays,
     };
     let plan = plan(&compiled.circuit, &compiled.parameters, &how);
     CpuExecutable::new(Arc::clone(compiled), plan, 1).unwrap()

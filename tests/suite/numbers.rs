@@ -11,7 +11,7 @@ use pcc::engine::{Executable, Tally};
 use pcc::ids::{NodeId, VarId};
 use pcc::leaf::{Dist, Family};
 use pcc::param::direct::Direct;
-use pcc::plan::{self, Purpose, Schedule, plan};
+use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
 use pcc::variables::{VarKind, Variables};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -291,7 +291,7 @@ fn bits(
 ) -> (Vec<u64>, Vec<u32>, Vec<u64>, Tally) {
     let rows: Vec<u32> = (0..data.rows() as u32).collect();
     let engine = |purpose, batch| {
-        let options = plan::Options { purpose, schedule, batch, sharing: true };
+        let options = plan::Options { purpose, schedule, batch, sharing: Sharing::WherePays };
         let plan = plan(&compiled.circuit, &compiled.parameters, &options);
         assert!(purpose == Purpose::Evaluate || plan.shards > 1, "one shard tests nothing");
         CpuExecutable::new(compiled.clone(), plan, threads).unwrap()

@@ -9,7 +9,7 @@ use pcc::data::Dataset;
 use pcc::ids::VarId;
 use pcc::leaf::{Dist, Family};
 use pcc::param::direct::Direct;
-use pcc::plan::{self, Input, Plan, Program, Purpose, Schedule, Step, check, plan};
+use pcc::plan::{self, Input, Plan, Program, Purpose, Schedule, Sharing, Step, check, plan};
 use pcc::variables::{VarKind, Variables};
 
 use crate::agreement::{assert_agree, by_cpu, by_reference};
@@ -18,7 +18,7 @@ use crate::support::describe::{collected, compiled, compiled_with, rat_spn};
 use crate::support::random_circuits::{Kinds, circuit};
 
 fn planned(compiled: &Compiled, purpose: Purpose, schedule: Schedule, batch: u32) -> Plan {
-    let options = plan::Options { purpose, schedule, batch, sharing: true };
+    let options = plan::Options { purpose, schedule, batch, sharing: Sharing::WherePays };
     plan(&compiled.circuit, &compiled.parameters, &options)
 }
 

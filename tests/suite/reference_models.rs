@@ -13,12 +13,14 @@ use std::sync::Arc;
 use pcc::circuit::{Circuit, SourceMap, WeightSource};
 use pcc::compile::{Compiled, Options, compile};
 use pcc::data::Dataset;
-use pcc::ids::{NodeId, VarId};
+use pcc::engine::Executable;
+use pcc::engine::cpu::{CpuExecutable, Evaluated};
+use pcc::ids::{NodeId, VarId, WeightsId};
 use pcc::leaf::Dist;
 use pcc::param::Parameterizer;
 use pcc::param::direct::Direct;
 use pcc::param::hyper::Hyper;
-use pcc::plan::Schedule;
+use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
 use pcc::variables::Variables;
 
 use crate::agreement::{by_cpu, by_reference};
@@ -38,7 +40,7 @@ struct Engine {
     tolerance: f64,
 }
 
-const ENGINES: [Engine; 3] = [
+const ENGINES: [Engine; 5] = [
     Engine {
         name: "reference",
         run: |compiled, flat, data| by_reference(compiled, flat, data),
@@ -54,12 +56,55 @@ const ENGINES: [Engine; 3] = [
         run: |c, flat, data| run_cpu(c, flat, data, Schedule::Deep),
         tolerance: 1e-5,
     },
+    Engine {
+        name: "cpu, shared",
+        run: |c, flat, data| run_shared(c, flat, data, false),
+        tolerance: 1e-5,
+    },
+    Engine {
+        name: "cpu, shared and interned",
+        run: |c, flat, data| run_shared(c, flat, data, true),
+        tolerance: 1e-5,
+    },
 ];
 
 fn run_cpu(compiled: &Arc<Compiled>, flat: &[f64], data: &Dataset, schedule: Schedule) -> Outcome {
     let flat: Vec<f32> = flat.iter().map(|&value| value as f32).collect();
     let (log_p, gradient, _) = by_cpu("a reference model", compiled, &flat, data, schedule, 2);
     (log_p, gradient.into_iter().map(f64::from).collect())
+}
+
+/// Each distinct sub-assignment once, wherever that can be, whatever it costs.
+fn run_shared(compiled: &Arc<Compiled>, flat: &[f64], data: &Dataset, prepare: bool) -> Outcome {
+    let options = plan::Options {
+        purpose: Purpose::Train,
+        schedule: Schedule::Wide,
+        batch: data.rows() as u32,
+        sharing: Sharing::Wherever,
+    };
+    let plan = plan(&compiled.circuit, &compiled.parameters, &options);
+    let can_be_shared = is_positive(compiled, flat);
+    let flat: Vec<f32> = flat.iter().map(|&value| value as f32).collect();
+    let mut engine = CpuExecutable::new(compiled.clone(), plan, 2).unwrap();
+    if prepare {
+        engine.prepare(data);
+    }
+    let rows: Vec<u32> = (0..data.rows() as u32).collect();
+    let (mut log_p, mut gradient) = (vec![f64::NAN; rows.len()], vec![f32::NAN; flat.len()]);
+    engine.gradient(&flat, data, &rows, &mut log_p, &mut gradient);
+    let evaluated = engine.evaluated();
+    let Evaluated { table, listed, each, dense } = evaluated;
+    let shared = table > 0 && dense == 0 && if prepare { each == 0 } else { listed == 0 };
+    assert!(if can_be_shared { shared } else { table + listed + each == 0 }, "{evaluated:?}");
+    (log_p, gradient.into_iter().map(f64::from).collect())
+}
+
+/// Whether no weight is zero in single precision: only then are values shared.
+fn is_positive(compiled: &Compiled, flat: &[f64]) -> bool {
+    let values = compiled.parameters.values(&compiled.written, flat);
+    let weights = (0..compiled.written.weights().len() as u32).map(WeightsId);
+    let least = weights.flat_map(|id| values.weights(id).iter().copied()).fold(1.0, f64::min);
+    least as f32 > 0.0
 }
 
 #[test]

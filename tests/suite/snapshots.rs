@@ -2,14 +2,18 @@
 //! and what rewriting did.
 
 use pcc::compile::Compiled;
-use pcc::plan::{self, Purpose, Schedule, plan};
+use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
 
 use crate::support::describe::{collected, compiled, rat_spn};
 
 fn text(compiled: &Compiled) -> String {
     let plan = |schedule| {
-        let options =
-            plan::Options { purpose: Purpose::Train, schedule, batch: 100, sharing: true };
+        let options = plan::Options {
+            purpose: Purpose::Train,
+            schedule,
+            batch: 100,
+            sharing: Sharing::WherePays,
+        };
         plan(&compiled.circuit, &compiled.parameters, &options)
     };
     let rewrites = compiled.rewriting.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -1,24 +1,24 @@
 //! Steps of learning on the CPU engine: those of the host's optimiser to the bit, whatever the rows, the
 //! certificate of the parts, the sharing and the number of threads.
 
+use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pcc::compile::Compiled;
 use pcc::data::Dataset;
 use pcc::engine::Executable;
 use pcc::engine::cpu::CpuExecutable;
-use pcc::plan::{self, Purpose, Schedule, plan};
-use pcc::train::{Event, Keep, Options, Recipe, Splits, TrainError, fit};
+use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::support::describe::compiled;
-use crate::support::steps::{BATCH, Seen, StepsHere, bits, compare_steps};
+use crate::support::steps::{BATCH, Seen, compare_runs, compare_steps, fault};
 
 /// Circuits of which all that is learned are logits: blocks of many tiles and of less than one, sectors of
-/// several parts in a tile, groups of several sectors, sums that are tied.
-const DIRECT: [&str; 5] = [
+/// several parts in a tile, groups of several sectors, sums that are tied; and in the last one leaves that are given,
+/// so small that no certificate holds.
+const DIRECT: [&str; 6] = [
     "(variables: Binary(90), structure: RatSpn(units: 5, replicas: 2, seed: 1), leaves: Indicators, \
      parameterizer: WeightDecay(lambda: 0.01))",
     "(variables: Binary(9), structure: RatSpn(units: 3, replicas: 9, seed: 2), leaves: Indicators, \
@@ -27,8 +27,18 @@ const DIRECT: [&str; 5] = [
      leaves: Indicators, parameterizer: Direct)",
     "(variables: Binary(14), structure: Hmm(units: 6, tied: true), leaves: Indicators, \
      parameterizer: Direct)",
-    "(variables: Binary(20), structure: RatSpn(units: 5, replicas: 2, seed: 5), leaves: Indicators, \
+    "(variables: Binary(20), structure: RatSpn(units: 4, replicas: 2, seed: 5), leaves: Indicators, \
      parameterizer: Direct, sectors: Slices(2))",
+    "(variables: Binary(3), structure: Graph(nodes: {\
+     \"a\": Leaf(var: \"x0\", dist: Bernoulli(p: [1e-30, 0.5], frozen: true), units: 2), \
+     \"b\": Leaf(var: \"x1\", dist: Bernoulli(p: [1e-30, 0.5], frozen: true), units: 2), \
+     \"c\": Leaf(var: \"x2\", dist: Bernoulli(p: [0.9, 1e-25], frozen: true), units: 2), \
+     \"ab\": Product([\"a\", \"b\"]), \"abc\": Product([\"ab\", \"c\"]), \"p\": Sum(inputs: [\"abc\"]), \
+     \"u\": Leaf(var: \"x0\", dist: Bernoulli(p: 1e-12, frozen: true)), \
+     \"v\": Leaf(var: \"x1\", dist: Bernoulli(p: 1e-12, frozen: true)), \
+     \"w\": Leaf(var: \"x2\", dist: Bernoulli(p: 1e-12, frozen: true)), \
+     \"q\": Product([\"u\", \"v\", \"w\"]), \"r\": Sum(inputs: [\"p\", \"q\"])}, root: \"r\"), \
+     parameterizer: Direct)",
 ];
 
 /// Rows of which some are alike, some have missing values.
@@ -48,7 +58,7 @@ fn rows(compiled: &Compiled, missing: bool) -> Dataset {
     Dataset::from_rows(variables, rows.collect::<Vec<_>>()).unwrap()
 }
 
-fn engine(compiled: &Arc<Compiled>, sharing: bool, threads: usize) -> Box<dyn Executable> {
+fn engine(compiled: &Arc<Compiled>, sharing: Sharing, threads: usize) -> Box<dyn Executable> {
     let options = plan::Options {
         purpose: Purpose::Train,
         schedule: Schedule::Wide,
@@ -59,18 +69,33 @@ fn engine(compiled: &Arc<Compiled>, sharing: bool, threads: usize) -> Box<dyn Ex
     Box::new(CpuExecutable::new(compiled.clone(), plan, threads).unwrap())
 }
 
+/// Logits far from zero, of either sign: no part is certified, and rows are in doubt.
+fn extreme(moderate: &[f32]) -> Vec<f32> {
+    moderate.iter().map(|logit| 220.0 * logit - 100.0).collect()
+}
+
+/// Logits by which one replica explains hardly any row, while the other, which explains them all, has nearly no
+/// weight: the gradient by that weight overflows, if all parts are certified or not.
+fn lopsided(moderate: &[f32]) -> Vec<f32> {
+    let (mut flat, root) = (moderate.to_vec(), moderate.len() - 2);
+    flat[..root / 2].iter_mut().step_by(2).for_each(|logit| *logit = -6.0);
+    flat[root..].copy_from_slice(&[0.0, -86.0]);
+    flat
+}
+
 #[test]
 fn steps_on_the_engine_are_those_of_the_hosts_optimiser_to_the_bit() {
     let mut seen = Seen::default();
     for (at, text) in DIRECT.iter().enumerate() {
         let compiled = compiled(text);
         let moderate: Vec<f32> = compiled.parameters.initial(&compiled.written, 3, None);
-        // Weights so small that no part is certified, and rows are in doubt.
-        let extreme: Vec<f32> = moderate.iter().map(|logit| 220.0 * logit - 100.0).collect();
-        for (turn, flat) in [moderate, extreme].iter().enumerate() {
-            for (sharing, threads, missing) in
-                [(true, 1, false), (true, 2, true), (false, 2, false)]
-            {
+        let starts = [extreme(&moderate), lopsided(&moderate), moderate];
+        for (turn, flat) in starts.iter().enumerate() {
+            for (sharing, threads, missing) in [
+                (Sharing::Wherever, 1, false),
+                (Sharing::Wherever, 2, true),
+                (Sharing::Off, 2, false),
+            ] {
                 let data = rows(&compiled, missing);
                 let make = || {
                     let mut engine = engine(&compiled, sharing, threads);
@@ -78,12 +103,14 @@ fn steps_on_the_engine_are_those_of_the_hosts_optimiser_to_the_bit() {
                     engine
                 };
                 let seed = (at + turn) as u64 + 2 * threads as u64;
-                compare_steps(&make, (&compiled, flat, &data), seed, &mut seen).unwrap();
+                compare_steps(&make, (&compiled, flat, &data), seed, &mut seen)
+                    .unwrap_or_else(|fault| panic!("circuit {at}, start {turn}: {fault}"));
             }
         }
     }
-    assert_eq!(seen.circuits, 6 * DIRECT.len(), "each engine takes the steps itself");
+    assert_eq!(seen.circuits, 9 * DIRECT.len(), "each engine takes the steps itself");
     assert!(seen.tally.in_logs > 0, "no row was in doubt");
+    assert!(seen.refused, "each step could be taken");
 }
 
 #[test]
@@ -94,53 +121,38 @@ fn an_engine_leaves_the_steps_to_the_host_where_not_all_parameters_are_logits() 
              leaves: {leaves}, parameterizer: {parameterizer})"
         ))
     };
-    let takes = |compiled: &Arc<Compiled>| engine(compiled, true, 1).stepper().is_some();
+    let takes =
+        |compiled: &Arc<Compiled>| engine(compiled, Sharing::WherePays, 1).stepper().is_some();
     assert!(takes(&circuit("Indicators", "Direct")));
     assert!(!takes(&circuit("Bernoulli()", "Direct")));
     assert!(!takes(&circuit("Indicators", "Hyper(embedding: 2, hidden: [3])")));
 }
 
-/// A run that is interrupted after so many steps, if it is.
-fn run(
-    mut engine: Box<dyn Executable>,
-    compiled: &Compiled,
-    keep: Option<Keep>,
-    stop: Option<u64>,
-) -> Result<String, TrainError> {
-    let data = rows(compiled, false);
-    let valid = data.subset(0..40);
-    let splits = Splits { train: &data, valid: Some(&valid), test: None };
-    let recipe = Recipe { steps: 13, batch: BATCH, eval_every: 4, rate: 0.02, ..Recipe::default() };
-    let interrupt = AtomicBool::new(false);
-    let options = Options { recipe, keep, interrupt: Some(&interrupt) };
-    let mut observer = |event: Event<'_>| match event {
-        Event::Step { step } if Some(step) == stop => interrupt.store(true, Ordering::Relaxed),
-        _ => {}
-    };
-    let initial = compiled.parameters.initial(&compiled.written, 3, None);
-    let outcome =
-        fit(&mut *engine, &compiled.parameters, initial, &splits, &options, &mut observer)?;
-    let history: Vec<_> =
-        outcome.history.iter().map(|r| (r.step, r.batch_ll, r.valid_ll)).collect();
-    Ok(format!("{:?} {} {history:?}", bits(&outcome.parameters), outcome.selected_step))
-}
-
 #[test]
 fn a_run_goes_on_from_its_checkpoint_as_if_it_had_never_stopped() {
     let compiled = compiled(DIRECT[0]);
+    let flat = compiled.parameters.initial(&compiled.written, 3, None);
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("checkpoint");
-    let whole = run(engine(&compiled, true, 2), &compiled, None, None).unwrap();
-    let here = Box::new(StepsHere(engine(&compiled, true, 1)));
-    assert!(whole == run(here, &compiled, None, None).unwrap(), "steps here and there differ");
-    let keep = |resume| Some(Keep { resume, share: 0, ..Keep::new(&path, "a circuit") });
-    for stop in [3, 8] {
-        let stopped = run(engine(&compiled, true, 1), &compiled, keep(stop > 3), Some(stop));
-        assert!(
-            matches!(stopped, Err(TrainError::Interrupted { step }) if step == stop),
-            "{stopped:?}"
-        );
-    }
-    let resumed = run(engine(&compiled, true, 2), &compiled, keep(true), None).unwrap();
-    assert!(whole == resumed, "a run that was stopped twice differs");
+    let threads = Cell::new(0);
+    let make = || {
+        threads.set(threads.get() % 3 + 1);
+        engine(&compiled, Sharing::WherePays, threads.get())
+    };
+    let case = (&*compiled, &flat[..], &rows(&compiled, false));
+    compare_runs(&make, case, &folder.path().join("checkpoint")).unwrap();
+}
+
+#[test]
+fn what_is_not_finite_is_blamed_on_the_row_and_the_tensor_as_without_steps_of_its_own() {
+    let compiled = compiled(DIRECT[0]);
+    let data = rows(&compiled, false);
+    let moderate: Vec<f32> = compiled.parameters.initial(&compiled.written, 3, None);
+    let make = || engine(&compiled, Sharing::WherePays, 2);
+    let nothing = vec![f32::NAN; moderate.len()];
+    let faults = [&nothing, &lopsided(&moderate)].map(|flat| {
+        let error = fault(&make, (&compiled, flat, &data)).unwrap();
+        assert_eq!(error.exit_code(), 4);
+        error.to_string()
+    });
+    insta::assert_snapshot!(faults.join("\n"), @"");
 }

@@ -8,7 +8,7 @@ use pcc::compile::{Compiled, Options, compile};
 use pcc::data::Dataset;
 use pcc::engine::Executable;
 use pcc::engine::cpu::CpuExecutable;
-use pcc::plan::{self, Purpose, Schedule, plan};
+use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
 use pcc::sector::SectorKind;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -80,7 +80,12 @@ fn probabilities(
     rows: Vec<Vec<Option<f32>>>,
 ) -> Vec<f64> {
     let data = Dataset::from_rows(made.written.variables(), rows).unwrap();
-    let options = plan::Options { purpose: Purpose::Evaluate, schedule, batch: 256, sharing: true };
+    let options = plan::Options {
+        purpose: Purpose::Evaluate,
+        schedule,
+        batch: 256,
+        sharing: Sharing::WherePays,
+    };
     let plan = plan(&made.circuit, &made.parameters, &options);
     let mut engine = CpuExecutable::new(made.clone(), plan, 2).unwrap();
     let flat = spread(&made.written, &made.parameters, seed);

@@ -38,6 +38,7 @@ pub(crate) use self::host::constant_coefficients;
 use self::learned::Learned;
 use self::passes::{Batch, HeadPass, PartBack, PartForward};
 use self::rows::BatchRows;
+pub use self::shared::Evaluated;
 use self::shared::{How, Prepared, Shared, SharedPart};
 use self::state::{HeadShard, PartState};
 use self::tile::Workspace;
@@ -46,8 +47,21 @@ use super::{Counts, Executable, Stepper, Tally};
 use crate::compile::Compiled;
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
-use crate::plan::{Group, LANES, Part, Plan, Purpose, check};
+use crate::drawing::Agreement;
+use crate::plan::{Choice, Group, LANES, Part, Plan, Purpose, check};
 use crate::simd::take;
+
+/// Where a plan would share values of some data, if at most `limit` bytes of them were interned: what
+/// [`Executable::prepare_within`] chooses. It takes about as long as to intern them.
+pub fn choice(plan: &Plan, data: &Dataset, limit: usize) -> Choice {
+    shared::choice(plan, data, limit)
+}
+
+/// How much the rows of some data agree on the scopes of a plan's regions, and batches of its size. `None`
+/// where the data are not all of categories, or no part is of discrete variables alone.
+pub fn agreement(plan: &Plan, data: &Dataset) -> Option<Agreement> {
+    shared::agreement(plan, data)
+}
 
 /// A plan, ready to run on this machine's processor.
 pub struct CpuExecutable {
@@ -159,11 +173,33 @@ impl CpuExecutable {
         &self.plan
     }
 
+    /// What the forward pass over the last batch took.
+    pub fn evaluated(&self) -> Evaluated {
+        let prepared = self.rows.prepared().map(|known| &self.prepared[known]);
+        let mut taken = Evaluated::default();
+        let parts = self.plan.below_head().iter().zip(&self.states).enumerate();
+        for (number, (part, state)) in parts {
+            let how = How::of(&self.shared, prepared, self.rows.missing, (number, part));
+            match how.filter(|_| state.may_share()) {
+                Some(how) => {
+                    let found = state.shards.iter().filter_map(|shard| shard.found.as_ref());
+                    found.for_each(|found| taken += how.evaluated(found));
+                }
+                None => {
+                    let steps = self.plan.program(part).steps.len();
+                    taken.dense += (steps * self.rows.read().len()) as u64;
+                }
+            }
+        }
+        taken
+    }
+
     /// Fills the batch with rows of the data.
     fn gather(&mut self, data: &Dataset, rows: &[u32]) {
         let prepared = self.prepared.iter_mut();
         let known = prepared.enumerate().find(|(_, known)| known.is_of(data));
-        self.rows.take(rows, known);
+        self.pool.install(|| self.rows.take(rows, known));
+        self.rows.missing = data.has_missing();
         let tile = self.plan.variables as usize * LANES;
         let rows = self.rows.read();
         let tiles = self.data.par_chunks_mut(tile.max(1)).zip(rows.par_chunks(LANES));
@@ -194,16 +230,25 @@ impl CpuExecutable {
         pool.install(|| {
             parts.par_iter_mut().zip(plan.below_head()).enumerate().for_each(
                 |(number, (state, part))| {
+                    let may_share = state.may_share();
                     let PartState { coefficients, certified, shards, .. } = state;
                     let (coefficients, certified) = (&*coefficients, *certified);
                     let how = How::of(shared, prepared, missing, (number, part));
-                    let how = how.filter(|_| certified);
+                    let how = how.filter(|_| may_share);
                     shards.par_iter_mut().for_each(|shard| {
                         let Worker { workspace, shared: own, .. } = &mut *own_worker(workers);
                         if let Some(how) = how {
                             let workspace = own;
-                            SharedPart { batch, part, how, coefficients, shard, workspace }
-                                .forward();
+                            SharedPart {
+                                batch,
+                                part,
+                                how,
+                                coefficients,
+                                certified,
+                                shard,
+                                workspace,
+                            }
+                            .forward();
                             return;
                         }
                         let task =
@@ -363,15 +408,16 @@ impl WayBack<'_> {
     fn part(&self, number: usize, state: &mut PartState) {
         let WayBack { batch, workers, .. } = *self;
         let part = &batch.plan.parts[number];
+        let may_share = state.may_share();
         let PartState { coefficients, certified, shards, .. } = state;
         let (coefficients, certified) = (&*coefficients, *certified);
         let how = How::of(self.shared, self.prepared, batch.missing, (number, part));
-        let how = how.filter(|_| certified);
+        let how = how.filter(|_| may_share);
         shards.par_iter_mut().zip(self.head_shards).for_each(|(shard, head)| {
             let Worker { workspace, shared: own, .. } = &mut *own_worker(workers);
             if let Some(how) = how {
                 let workspace = own;
-                SharedPart { batch, part, how, coefficients, shard, workspace }
+                SharedPart { batch, part, how, coefficients, certified, shard, workspace }
                     .backward(number, head);
                 return;
             }
@@ -471,12 +517,12 @@ impl Executable for CpuExecutable {
         Some(Tally { impossible: impossible(log_p), in_logs })
     }
 
-    fn prepare(&mut self, data: &Dataset) -> usize {
+    fn prepare_within(&mut self, data: &Dataset, limit: usize) -> usize {
         if let Some(known) = self.prepared.iter().find(|known| known.is_of(data)) {
             return known.bytes();
         }
-        let (plan, shared) = (&self.plan, &self.shared);
-        let Some(prepared) = self.pool.install(|| Prepared::new(data, plan, shared)) else {
+        let plan = &self.plan;
+        let Some(prepared) = self.pool.install(|| Prepared::new(data, plan, limit)) else {
             return 0;
         };
         let bytes = prepared.bytes();

@@ -21,8 +21,17 @@ pub(super) struct Batch<'a> {
     pub(super) rows: usize,
     /// How many rows each stands for.
     pub(super) weights: &'a [f32],
-    /// Their numbers among the distinct rows of interned data.
-    pub(super) distinct: Option<&'a [u32]>,
+    /// What they are of interned data.
+    pub(super) distinct: Option<Distinct<'a>>,
+}
+
+/// Rows of interned data.
+#[derive(Clone, Copy)]
+pub(super) struct Distinct<'a> {
+    /// Their numbers among the distinct rows.
+    pub(super) numbers: &'a [u32],
+    /// Their records, one after the other.
+    pub(super) records: &'a [u16],
 }
 
 impl<'a> Batch<'a> {

@@ -1,6 +1,6 @@
 //! The rows of a batch: those of prepared data each distinct one once.
 
-use super::passes::Batch;
+use super::passes::{Batch, Distinct};
 use super::shared::Prepared;
 use crate::data::Dataset;
 use crate::plan::Plan;
@@ -14,8 +14,12 @@ pub(super) struct BatchRows {
     prepared: Option<usize>,
     /// Their numbers among its distinct rows.
     numbers: Vec<u32>,
+    /// What is recorded of each.
+    records: Vec<u16>,
     /// A row of the data for each.
     read: Vec<u32>,
+    /// Whether some rows of these data lack values.
+    pub(super) missing: bool,
     /// How many rows of the batch each stands for.
     weights: Vec<f32>,
     /// Which of them stands for each row of the batch.
@@ -29,7 +33,9 @@ impl BatchRows {
     pub(super) fn new(most: usize) -> Self {
         BatchRows {
             prepared: None,
+            missing: false,
             numbers: Vec::with_capacity(most),
+            records: Vec::new(),
             read: Vec::with_capacity(most),
             weights: Vec::with_capacity(most),
             place: Vec::with_capacity(most),
@@ -39,7 +45,7 @@ impl BatchRows {
 
     /// Takes rows of a data set, which may be a prepared one.
     pub(super) fn take(&mut self, rows: &[u32], known: Option<(usize, &mut Prepared)>) {
-        let BatchRows { prepared, numbers, read, weights, place, log_p } = self;
+        let BatchRows { prepared, numbers, records, read, weights, place, log_p, .. } = self;
         [&mut *numbers, &mut *read, &mut *place].into_iter().for_each(Vec::clear);
         weights.clear();
         *prepared = None;
@@ -58,6 +64,7 @@ impl BatchRows {
                 place.push(*at);
             }
             numbers.iter().for_each(|&distinct| known.places[distinct as usize] = NOWHERE);
+            known.records.read(numbers, records);
         } else {
             read.extend(rows);
             weights.resize(rows.len(), 1.0);
@@ -79,7 +86,8 @@ impl BatchRows {
 
     /// What all tasks of the batch read.
     pub(super) fn batch<'a>(&'a self, plan: &'a Plan, data: &'a [f32], missing: bool) -> Batch<'a> {
-        let distinct = self.prepared.map(|_| &self.numbers[..]);
+        let (numbers, records) = (&self.numbers[..], &self.records[..]);
+        let distinct = self.prepared.map(|_| Distinct { numbers, records });
         Batch { plan, data, missing, rows: self.read.len(), weights: &self.weights, distinct }
     }
 

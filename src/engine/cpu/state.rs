@@ -11,10 +11,12 @@ use crate::plan::{LANES, Part, Plan, Program, Purpose};
 /// The numbers of one part, or of the head.
 pub(super) struct PartState {
     pub(super) coefficients: Vec<f32>,
-    /// How small the frozen coefficients are.
+    /// How small the coefficients that nothing learns are.
     pub(super) constant_least: Least,
     /// Whether no product of this part can lose a unit under the weights made last.
     pub(super) certified: bool,
+    /// Whether none of its numbers is zero under them.
+    pub(super) positive: bool,
     pub(super) shards: Vec<Shard>,
 }
 
@@ -85,12 +87,20 @@ impl PartState {
             coefficients: vec![0.0; program.coefficients as usize],
             constant_least: Least::NONE,
             certified: false,
+            positive: false,
             shards: shard_tiles(plan).map(shard).collect(),
         }
     }
 
     pub(super) fn certify(&mut self, program: &Program, least: Least, has_zeros: bool) {
         self.certified = is_certified(program, least, has_zeros);
+        self.positive = !least.zero && !has_zeros;
+    }
+
+    /// Whether values may be shared: if a unit may be lost, the entries of a part without zeros can say
+    /// how much that is.
+    pub(super) fn may_share(&self) -> bool {
+        self.certified || self.positive
     }
 
     /// Adds the gradients of all shards to the first's, in their order.

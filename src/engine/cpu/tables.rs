@@ -2,16 +2,28 @@
 //! that back to the parameters, or to expected statistics.
 
 use crate::leaf::{Dist, Family, counts, discrete, gaussian};
+use crate::param::normalise::Least;
 
-/// Writes the table of a leaf that nothing learns.
-pub(super) fn constant_table(dist: &Dist, out: &mut [f32]) {
+/// Writes the table of a leaf that nothing learns. Returns whether it is one.
+pub(super) fn constant_table(dist: &Dist, out: &mut [f32]) -> bool {
     if let Family::Indicators { states } = dist.family {
         out.fill(0.0);
         out.iter_mut().step_by(states as usize + 1).for_each(|out| *out = 1.0);
-    } else if let (true, Some(raw)) = (dist.frozen, dist.given_raw()) {
-        let raw: Vec<f32> = raw.into_iter().map(|value| value as f32).collect();
-        table_of(dist.family, &raw, out);
+        return true;
     }
+    let (true, Some(raw)) = (dist.frozen, dist.given_raw()) else { return false };
+    let raw: Vec<f32> = raw.into_iter().map(|value| value as f32).collect();
+    table_of(dist.family, &raw, out);
+    true
+}
+
+/// How small the probabilities in a table are; of densities and logarithms no certificate asks that.
+pub(super) fn least_of_table(family: Family, table: &[f32]) -> Least {
+    if family.states().is_none() || matches!(family, Family::Binomial { .. }) {
+        return Least::NONE;
+    }
+    let positive = table.iter().copied().filter(|&p| p > 0.0);
+    Least { weight: positive.fold(f32::INFINITY, f32::min), zero: false }
 }
 
 /// The table that a leaf's look-up or density reads, from raw parameters [units, raw_len].

@@ -10,12 +10,11 @@ use pulp::{Simd, WithSimd};
 
 use super::places::Places;
 use super::state::PartState;
-use super::tables::{constant_table, table_back, table_counts, table_of};
+use super::tables::{constant_table, least_of_table, table_back, table_counts, table_of};
 use crate::circuit::{ValidCircuit, WeightSource};
 use crate::compile::Compiled;
 use crate::engine::Counts;
 use crate::ids::DistId;
-use crate::leaf::Family;
 use crate::param::normalise::{Least, softmax_backward_lanes, softmax_lanes};
 use crate::param::{self, Shape, TileGenerator};
 use crate::plan::{Block, Coefficients, Group, LANES, Making as PlannedMaking, Part, Plan, Source};
@@ -93,18 +92,12 @@ impl<'a> Making<'a> {
             least = least.and(pulp::Arch::new().dispatch(task));
         }
         for (number, id, range) in self.tables() {
-            let out = &mut states[number].coefficients[range];
             let raw = self.parameters.leaf(id);
-            let family = self.circuit.dists()[id].family;
             if !raw.is_empty() {
+                let out = &mut states[number].coefficients[range];
+                let family = self.circuit.dists()[id].family;
                 table_of(family, &flat[raw], out);
-            }
-            // A certificate is asked of tables of probabilities alone.
-            let logs = matches!(family, Family::Binomial { .. });
-            if family.states().is_some() && !logs {
-                let positive = out.iter().copied().filter(|&p| p > 0.0);
-                let weight = positive.fold(f32::INFINITY, f32::min);
-                least = least.and(Least { weight, zero: false });
+                least = least.and(least_of_table(family, out));
             }
         }
         least
@@ -211,7 +204,7 @@ fn range(part: &Part, entry: &Coefficients) -> Range<usize> {
 }
 
 /// Writes what no parameter changes of a part: frozen weights, and tables of frozen leaves. Says how
-/// small the weights among them are.
+/// small they are.
 pub(super) fn constants(circuit: &ValidCircuit, part: &Part, coefficients: &mut [f32]) -> Least {
     let mut least = Least::NONE;
     for entry in &part.coefficients {
@@ -229,7 +222,12 @@ pub(super) fn constants(circuit: &ValidCircuit, part: &Part, coefficients: &mut 
                     least = least.and(Least { weight, zero: row.contains(&0.0) });
                 }
             }
-            Source::Dist(id) => constant_table(&circuit.dists()[id], out),
+            Source::Dist(id) => {
+                let dist = &circuit.dists()[id];
+                if constant_table(dist, out) {
+                    least = least.and(least_of_table(dist.family, out));
+                }
+            }
         }
     }
     least

@@ -390,7 +390,7 @@ impl<D: Device> Executable for DeviceExecutable<D> {
 
     /// Copies the data to the device, and keeps nothing in the memory of the host. Where they do not fit, batches are
     /// copied as before.
-    fn prepare(&mut self, data: &Dataset) -> usize {
+    fn prepare_within(&mut self, data: &Dataset, _limit: usize) -> usize {
         if self.fault.is_none() {
             let _ = self.hold(data);
         }

@@ -2,18 +2,15 @@
 //! bit, and a run goes on from its checkpoint as if it had never stopped.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pcc::compile::Compiled;
-use pcc::data::Dataset;
 use pcc::engine::cuda::source;
 use pcc::engine::{Executable, Tally};
 use pcc::plan::{Purpose, Schedule};
-use pcc::train::{Event, Keep, Options, Recipe, Splits, TrainError, fit};
 
 use super::{Make, case, general, has_device, on_device, on_processor, planned, skipped};
 use crate::support::cpu_device::{self, Order};
-use crate::support::steps::{BATCH, Seen, StepsHere, bits, compare_steps};
+use crate::support::steps::{BATCH, Seen, compare_runs, compare_steps, fault};
 
 /// An engine that learns a circuit.
 fn trains(make: Make<'_>, compiled: &Arc<Compiled>) -> Box<dyn Executable> {
@@ -85,31 +82,6 @@ fn rows_of_a_data_set_that_stays_are_evaluated_as_those_that_are_copied() {
     assert!(tally.in_logs > 0, "no row was in doubt");
 }
 
-/// A run that is interrupted after so many steps, if it is.
-fn run(
-    device: &mut dyn Executable,
-    compiled: &Compiled,
-    data: &Dataset,
-    initial: &[f32],
-    keep: Option<Keep>,
-    stop: Option<u64>,
-) -> Result<String, TrainError> {
-    let valid = data.subset(0..40);
-    let splits = Splits { train: data, valid: Some(&valid), test: None };
-    let recipe = Recipe { steps: 13, batch: BATCH, eval_every: 4, rate: 0.02, ..Recipe::default() };
-    let interrupt = AtomicBool::new(false);
-    let options = Options { recipe, keep, interrupt: Some(&interrupt) };
-    let mut observer = |event: Event<'_>| match event {
-        Event::Step { step } if Some(step) == stop => interrupt.store(true, Ordering::Relaxed),
-        _ => {}
-    };
-    let outcome =
-        fit(device, &compiled.parameters, initial.to_vec(), &splits, &options, &mut observer)?;
-    let history: Vec<_> =
-        outcome.history.iter().map(|r| (r.step, r.batch_ll, r.valid_ll)).collect();
-    Ok(format!("{:?} {} {history:?}", bits(&outcome.parameters), outcome.selected_step))
-}
-
 #[test]
 fn a_run_on_the_device_goes_on_from_its_checkpoint_as_if_it_had_never_stopped() {
     let Some(kernels) = cpu_device::Compiled::new(general(64, true)) else {
@@ -120,18 +92,9 @@ fn a_run_on_the_device_goes_on_from_its_checkpoint_as_if_it_had_never_stopped() 
         let (compiled, flat, data) = case(seed);
         let device = || trains(&on_processor(&kernels, Order::Ascending), &compiled);
         assert!(device().stepper().is_some(), "seed {seed}");
-        let whole = run(&mut *device(), &compiled, &data, &flat, None, None).unwrap();
-        let here = run(&mut StepsHere(device()), &compiled, &data, &flat, None, None).unwrap();
-        assert_eq!(whole, here, "seed {seed}: steps here and there");
         let path = folder.path().join(format!("{seed}"));
-        let keep = |resume| Some(Keep { resume, share: 0, ..Keep::new(&path, "a circuit") });
-        for stop in [3, 8] {
-            let stopped = run(&mut *device(), &compiled, &data, &flat, keep(stop > 3), Some(stop));
-            let at = matches!(stopped, Err(TrainError::Interrupted { step }) if step == stop);
-            assert!(at, "seed {seed}: {stopped:?}");
-        }
-        let resumed = run(&mut *device(), &compiled, &data, &flat, keep(true), None).unwrap();
-        assert_eq!(whole, resumed, "seed {seed}: stopped twice");
+        compare_runs(&device, (&compiled, &flat, &data), &path)
+            .unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
     }
 }
 
@@ -143,10 +106,8 @@ fn what_is_not_finite_is_blamed_on_the_row_and_the_tensor_as_by_any_engine() {
     let (compiled, mut flat, data) = case(0);
     flat[0] = f32::NAN;
     let device = || trains(&on_processor(&kernels, Order::Ascending), &compiled);
-    let there = run(&mut *device(), &compiled, &data, &flat, None, None).unwrap_err();
-    let here = run(&mut StepsHere(device()), &compiled, &data, &flat, None, None).unwrap_err();
-    assert_eq!(there.to_string(), here.to_string());
-    assert_eq!(there.exit_code(), 4);
+    let error = fault(&device, (&compiled, &flat, &data)).unwrap();
+    assert_eq!(error.exit_code(), 4);
 }
 
 /// A way to break a kernel: its name, what is written, and what would be instead.

@@ -9,7 +9,7 @@ use pcc::compile::{Options, compile};
 use pcc::export;
 use pcc::import::Companions;
 use pcc::param::direct::Direct;
-use pcc::plan::{self, NOWHERE, Op, Plan, Purpose, Schedule, plan};
+use pcc::plan::{self, NOWHERE, Op, Plan, Purpose, Schedule, Sharing, plan};
 use pcc::real::log_sum_exp;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -280,7 +280,7 @@ fn planned(random: &Random) -> (Arc<pcc::Compiled>, Plan) {
         purpose: Purpose::Evaluate,
         schedule: Schedule::Deep,
         batch: 64,
-        sharing: true,
+        sharing: Sharing::WherePays,
     };
     let plan = plan(&compiled.circuit, &compiled.parameters, &how);
     (Arc::new(compiled), plan)

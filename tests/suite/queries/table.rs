@@ -12,7 +12,7 @@ use pcc::diag::{Code, Diagnostic};
 use pcc::engine::cpu::CpuExecutable;
 use pcc::engine::{Executable, cuda, reference};
 use pcc::ids::VarId;
-use pcc::plan::{Options, Plan, Purpose, Schedule, check, plan};
+use pcc::plan::{Options, Plan, Purpose, Schedule, Sharing, check, plan};
 use pcc::query::{
     Answer, Conditional, Divergence, Entropy, MutualInformation, Posterior, conditionals, map,
     moments,
@@ -158,17 +158,18 @@ fn answers(compiled: &Arc<Compiled>) -> [&'static str; COLUMNS.len()] {
         let options = Options { purpose: Purpose::Evaluate, schedule, batch: 64, sharing };
         plan(&compiled.circuit, &compiled.parameters, &options)
     };
-    let for_device = made(false);
+    let for_device = made(Sharing::Off);
     let device = check(&for_device)
         .map(|()| cuda::Specialisation::of(&for_device, &compiled.parameters))
         .map_err(|fault| Diagnostic::new(Code::E0702, fault.to_string()));
-    let by_cpu = CpuExecutable::new(Arc::clone(compiled), made(true), 1).map(|mut engine| {
-        let data = Dataset::from_rows(circuit.variables(), [row.clone()]).unwrap();
-        engine.load(&single);
-        let mut found = [f64::NAN];
-        engine.log_likelihood(&data, &[0], &mut found);
-        assert!((found[0] - log_p).abs() <= 1e-5 * log_p.abs().max(1.0), "{found:?} {log_p}");
-    });
+    let by_cpu =
+        CpuExecutable::new(Arc::clone(compiled), made(Sharing::WherePays), 1).map(|mut engine| {
+            let data = Dataset::from_rows(circuit.variables(), [row.clone()]).unwrap();
+            engine.load(&single);
+            let mut found = [f64::NAN];
+            engine.log_likelihood(&data, &[0], &mut found);
+            assert!((found[0] - log_p).abs() <= 1e-5 * log_p.abs().max(1.0), "{found:?} {log_p}");
+        });
     let are_finite = conditionals(&posterior).iter().all(|conditional| match conditional {
         Conditional::States(p) => (p.iter().sum::<f64>() - 1.0).abs() < 1e-11,
         Conditional::Real { mean, variance } => mean.is_finite() && *variance >= 0.0,

@@ -1,12 +1,13 @@
 //! Which entries of each space a batch needs, and what they are in the spaces below.
 //!
 //! From the widest space down: the outputs' entries are given by the rows, and each entry names, by the
-//! projections, those that its inputs need. Entries that are named again have their place already.
+//! projections, those that its inputs need. Entries that are named again have their place already. All
+//! that name entries of a space are wider, so one space after the other is done, and the places of a
+//! single one are looked up at a time.
 
-use super::interned::{Interned, Map};
+use super::interned::{Interned, Map, Record};
 use crate::plan::layout::{Kind, Layout, Sizes};
 use crate::plan::{Column, LANES, Program, Spaces};
-use crate::simd::take;
 
 /// No place yet.
 const NOWHERE: u32 = u32::MAX;
@@ -57,168 +58,219 @@ impl Found {
         self.counts[space] as usize
     }
 
-    /// For rows of interned data: `rows` are numbers among its distinct rows.
+    /// For rows of interned data: `rows` are numbers among its distinct rows, `records` what the part
+    /// has in their records, and `read` reads what is not interned.
     pub(super) fn listed(
         &mut self,
         (program, spaces, layout): (&Program, &Spaces, &Layout),
         interned: &Interned,
-        rows: &[u32],
-        Lists { places, entries }: Lists<'_>,
+        (rows, records): (&[u32], Record<'_>),
+        read: &States<'_>,
+        lists: &mut ListBuffers,
     ) {
         self.rows = rows.len();
-        self.counts.fill(0);
-        for (output, &value) in program.outputs.iter().enumerate() {
-            let space = spaces.of_value[value as usize] as usize;
-            let of_row = interned.of_row(output);
-            let listed = layout.kinds[space] == Kind::Listed;
-            let list = &mut entries[layout.list(space)];
-            let count = &mut self.counts[space];
-            let out = &mut self.outputs[output * self.most..][..rows.len()];
-            let places = &mut places[interned.place(space)];
-            match of_row {
-                // The rows are distinct, and so are their entries.
-                None if *count == 0 => {
-                    list[..rows.len()].copy_from_slice(rows);
-                    *count = rows.len() as u32;
-                    out.iter_mut().zip(0..).for_each(|(out, at)| *out = at);
-                    rows.iter().zip(0..).for_each(|(&row, at)| places[row as usize] = at);
-                }
-                None => {
-                    let out = out.iter_mut().zip(rows);
-                    out.for_each(|(out, &row)| *out = number(places, list, count, row));
-                }
-                Some(of_row) => {
-                    for (out, &row) in out.iter_mut().zip(rows) {
-                        let id = of_row[row as usize];
-                        *out = if listed { number(places, list, count, id) } else { id };
-                    }
-                }
-            }
-        }
+        let to = |&projection: &u32| spaces.projections[projection as usize].to as usize;
+        let mut into = layout.by_target().chunk_by(|a, b| to(a) == to(b)).rev().peekable();
         for space in (0..layout.kinds.len()).rev() {
-            if let Kind::Table(count) = layout.kinds[space] {
-                self.counts[space] = count;
-                continue;
-            }
-            let own = layout.list(space);
-            let (below, list) = entries.split_at_mut(own.start);
-            let list = &list[..self.counts[space] as usize];
-            for projection in spaces.from_space(space) {
-                let to = spaces.projections[projection].to as usize;
-                let map = interned.map(projection);
-                let out = &mut self.through[layout.found(projection)][..list.len()];
-                let listed = (layout.kinds[to] == Kind::Listed).then(|| Listing {
-                    places: &mut places[interned.place(to)],
-                    list: &mut below[layout.list(to)],
-                    count: &mut self.counts[to],
-                });
-                match map {
-                    Map::Short(map) => follow(list, |id| map[id as usize].into(), out, listed),
-                    Map::Long(map) => follow(list, |id| map[id as usize], out, listed),
+            let ListBuffers { places, entries } = &mut *lists;
+            let (own, wider) = entries.split_at_mut(layout.list(space).end);
+            let list = &mut own[layout.list(space).start..];
+            let mut listing = match layout.kinds[space] {
+                Kind::Table(_) | Kind::Each => None,
+                Kind::Listed => {
+                    let places = &mut places[..interned.entries(space)];
+                    Some(Listing { places, list, count: 0 })
+                }
+            };
+            for (output, &value) in program.outputs.iter().enumerate() {
+                if spaces.of_value[value as usize] as usize == space {
+                    let out = &mut self.outputs[output * self.most..][..rows.len()];
+                    match layout.kinds[space] {
+                        Kind::Each => ramp(out),
+                        _ => number_rows(interned.of_row(space), rows, out, &mut listing),
+                    }
                 }
             }
-            let places = &mut places[interned.place(space)];
-            list.iter().for_each(|&id| places[id as usize] = NOWHERE);
-        }
-    }
-
-    /// For rows as they come: each is an entry of its own of every listed space. `data` are their
-    /// tiles, each of `tile` numbers, [variables][LANES].
-    pub(super) fn each(
-        &mut self,
-        (program, spaces, layout): (&Program, &Spaces, &Layout),
-        columns: &[Column],
-        (data, tile): (&[f32], usize),
-        rows: usize,
-    ) {
-        self.rows = rows;
-        let numbers = |table: usize, out: &mut [u32]| {
-            out.fill(0);
-            for (column, worth) in layout.radix(spaces, table) {
-                let states = spaces.states[column as usize];
-                let state = |x: f32| if x.is_nan() { states } else { x as u32 };
-                match columns[column as usize] {
-                    Column::Fixed(value) => {
-                        out.iter_mut().for_each(|out| *out += state(value) * worth);
-                    }
-                    Column::Variable(var) => {
-                        for (out, tile) in out.chunks_mut(LANES).zip(data.chunks_exact(tile)) {
-                            let values = &tile[var.0 as usize * LANES..][..LANES];
-                            out.iter_mut().zip(values).for_each(|(o, &x)| *o += state(x) * worth);
+            for &projection in into.next_if(|into| to(&into[0]) == space).unwrap_or_default() {
+                let from = spaces.projections[projection as usize].from as usize;
+                if layout.kinds[from] == Kind::Each {
+                    let out = &mut self.through[layout.found(projection as usize)][..rows.len()];
+                    match layout.kinds[space] {
+                        Kind::Table(_) => read.numbers(spaces, layout, space, out),
+                        Kind::Each => ramp(out),
+                        Kind::Listed => {
+                            number_rows(interned.of_row(space), rows, out, &mut listing);
                         }
                     }
                 }
+                let Kind::Listed = layout.kinds[from] else { continue };
+                let first = layout.list(from).start - layout.list(space).end;
+                let list = &wider[first..][..self.counts[from] as usize];
+                let out = &mut self.through[layout.found(projection as usize)][..list.len()];
+                match interned.map(projection as usize) {
+                    Map::Short(map) => {
+                        follow(list, |entry| map[entry.id as usize].into(), out, &mut listing);
+                    }
+                    Map::Long(map) => {
+                        follow(list, |entry| map[entry.id as usize], out, &mut listing);
+                    }
+                    Map::Recorded(place) => {
+                        let of_row = records.place(*place);
+                        follow(list, |entry| of_row(entry.row), out, &mut listing);
+                    }
+                }
             }
-        };
+            self.counts[space] = match (layout.kinds[space], listing) {
+                (Kind::Table(count), _) => count,
+                (Kind::Each, _) => rows.len() as u32,
+                (Kind::Listed, listing) => listing.map_or(0, Listing::finish),
+            };
+        }
+    }
+
+    /// For rows as they come, of which nothing is interned.
+    pub(super) fn each(
+        &mut self,
+        (program, spaces, layout): (&Program, &Spaces, &Layout),
+        read: &States<'_>,
+        rows: usize,
+    ) {
+        self.rows = rows;
         for (space, kind) in layout.kinds.iter().enumerate() {
             self.counts[space] = match *kind {
                 Kind::Table(count) => count,
-                Kind::Listed => rows as u32,
+                Kind::Listed | Kind::Each => rows as u32,
             };
         }
-        let ramp = |out: &mut [u32]| out.iter_mut().zip(0..).for_each(|(out, row)| *out = row);
+        let find = |space: usize, out: &mut [u32]| match layout.kinds[space] {
+            Kind::Table(_) => read.numbers(spaces, layout, space, out),
+            Kind::Listed | Kind::Each => ramp(out),
+        };
         for (projection, pair) in spaces.projections.iter().enumerate() {
-            if layout.kinds[pair.from as usize] == Kind::Listed {
+            if layout.kinds[pair.from as usize] == Kind::Each {
                 let out = &mut self.through[layout.found(projection)][..rows];
-                match layout.kinds[pair.to as usize] {
-                    Kind::Table(_) => numbers(pair.to as usize, out),
-                    Kind::Listed => ramp(out),
-                }
+                find(pair.to as usize, out);
             }
         }
         for (output, &value) in program.outputs.iter().enumerate() {
-            let space = spaces.of_value[value as usize] as usize;
-            match layout.kinds[space] {
-                Kind::Table(_) => numbers(space, self.output_mut(output)),
-                Kind::Listed => ramp(self.output_mut(output)),
+            find(spaces.of_value[value as usize] as usize, self.output_mut(output));
+        }
+    }
+}
+
+/// The states of the rows of a shard.
+pub(super) struct States<'a> {
+    pub(super) columns: &'a [Column],
+    /// Tiles, each of `tile` numbers, [variables][LANES].
+    pub(super) data: &'a [f32],
+    pub(super) tile: usize,
+}
+
+impl States<'_> {
+    /// The entry of a table that each row has.
+    fn numbers(&self, spaces: &Spaces, layout: &Layout, table: usize, out: &mut [u32]) {
+        out.fill(0);
+        for (column, worth) in layout.radix(spaces, table) {
+            let states = spaces.states[column as usize];
+            let state = |x: f32| if x.is_nan() { states } else { x as u32 };
+            match self.columns[column as usize] {
+                Column::Fixed(value) => {
+                    out.iter_mut().for_each(|out| *out += state(value) * worth);
+                }
+                Column::Variable(var) => {
+                    let tiles = self.data.chunks_exact(self.tile);
+                    for (out, tile) in out.chunks_mut(LANES).zip(tiles) {
+                        let values = &tile[var.0 as usize * LANES..][..LANES];
+                        out.iter_mut().zip(values).for_each(|(o, &x)| *o += state(x) * worth);
+                    }
+                }
             }
         }
     }
 }
 
-/// The place of an entry in its list, where it is put if it has none yet. Without a branch: whether an
-/// entry is new cannot be foretold. The list has room for one more than its entries.
-#[inline(always)]
-fn number(places: &mut [u32], list: &mut [u32], count: &mut u32, id: u32) -> u32 {
-    let place = &mut places[id as usize];
-    let is_new = *place == NOWHERE;
-    list[*count as usize] = id;
-    *place = if is_new { *count } else { *place };
-    *count += u32::from(is_new);
-    *place
+/// 0, 1, 2, …
+fn ramp(out: &mut [u32]) {
+    out.iter_mut().zip(0..).for_each(|(out, row)| *out = row);
+}
+
+/// An entry that is listed.
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    /// Its number among those of the data.
+    id: u32,
+    /// A row of the batch that has it.
+    row: u32,
 }
 
 /// Where entries of a space are put.
 struct Listing<'a> {
+    /// For each entry of the data its place in the list, or [`NOWHERE`].
     places: &'a mut [u32],
-    list: &'a mut [u32],
-    count: &'a mut u32,
+    /// The list; there is room for an entry more than it may have.
+    list: &'a mut [Entry],
+    count: u32,
+}
+
+impl Listing<'_> {
+    /// The place of an entry in the list, where it is put if it has none yet. Without a branch, for
+    /// whether an entry is new cannot be foretold: a place that is known is less than the next one, and
+    /// [`NOWHERE`] is more.
+    #[inline(always)]
+    fn number(&mut self, entry: Entry) -> u32 {
+        let known = &mut self.places[entry.id as usize];
+        let place = self.count.min(*known);
+        self.list[self.count as usize] = entry;
+        self.count += u32::from(*known == NOWHERE);
+        *known = place;
+        place
+    }
+
+    /// Forgets the places; the number of entries.
+    fn finish(self) -> u32 {
+        let list = &self.list[..self.count as usize];
+        list.iter().for_each(|entry| self.places[entry.id as usize] = NOWHERE);
+        self.count
+    }
+}
+
+/// The entry of a space that each row reads, given those of the data's distinct rows; its own number if
+/// there are none.
+fn number_rows(of_row: Option<&Map>, rows: &[u32], out: &mut [u32], to: &mut Option<Listing<'_>>) {
+    for ((out, &number), row) in out.iter_mut().zip(rows).zip(0..) {
+        let id = match of_row {
+            Some(Map::Short(of_row)) => of_row[number as usize].into(),
+            Some(Map::Long(of_row)) => of_row[number as usize],
+            // Entries of rows are not recorded.
+            Some(Map::Recorded(_)) | None => number,
+        };
+        *out = to.as_mut().map_or(id, |to| to.number(Entry { id, row }));
+    }
 }
 
 /// What each listed entry becomes: its number in a table, or its place in a list.
 #[inline(always)]
-fn follow(list: &[u32], map: impl Fn(u32) -> u32, out: &mut [u32], to: Option<Listing<'_>>) {
+fn follow(
+    list: &[Entry],
+    becomes: impl Fn(Entry) -> u32,
+    out: &mut [u32],
+    to: &mut Option<Listing<'_>>,
+) {
     let out = out.iter_mut().zip(list);
     match to {
-        None => out.for_each(|(out, &id)| *out = map(id)),
-        Some(Listing { places, list, count }) => {
-            out.for_each(|(out, &id)| *out = number(places, list, count, map(id)));
-        }
+        None => out.for_each(|(out, &entry)| *out = becomes(entry)),
+        Some(to) => out.for_each(|(out, &entry)| {
+            *out = to.number(Entry { id: becomes(entry), row: entry.row });
+        }),
     }
 }
 
-/// What finding works in: for each entry of interned data its place in the batch, [`NOWHERE`] between
-/// batches; and for each listed space its entries.
-pub(super) struct Lists<'a> {
-    pub(super) places: &'a mut [u32],
-    pub(super) entries: &'a mut [u32],
-}
-
-/// The buffers of [`Lists`], of one worker.
+/// What one worker finds in: for each entry of a space of interned data its place in the batch,
+/// [`NOWHERE`] in between; and for each listed space its entries.
 #[derive(Default)]
 pub(in crate::engine::cpu) struct ListBuffers {
     places: Vec<u32>,
-    entries: Vec<u32>,
+    entries: Vec<Entry>,
 }
 
 impl ListBuffers {
@@ -228,13 +280,7 @@ impl ListBuffers {
             self.places.resize(places, NOWHERE);
         }
         if self.entries.len() < entries {
-            self.entries.resize(entries, 0);
+            self.entries.resize(entries, Entry::default());
         }
-    }
-
-    pub(super) fn lists(&mut self) -> Lists<'_> {
-        let (mut places, mut entries) = (&mut self.places[..], &mut self.entries[..]);
-        let (count, listed) = (places.len(), entries.len());
-        Lists { places: take(&mut places, count), entries: take(&mut entries, listed) }
     }
 }

@@ -2,6 +2,7 @@
 
 use pulp::Simd;
 
+use super::bounds::Bounds;
 use super::find::Found;
 use super::narrow::product_sum;
 use super::rows::{Factor, form_pairs, form_product, rows_times, taken};
@@ -69,6 +70,7 @@ pub(in crate::engine::cpu) struct ValueBuffers {
 /// What a step works in, one for each worker.
 pub(super) struct Scratch<'a> {
     pub(super) exponents: &'a mut [i32],
+    pub(super) bounds: Bounds<'a>,
     /// A block of what entries form, and the gradient by it.
     pub(super) formed: &'a mut [f32],
     pub(super) d_formed: &'a mut [f32],
@@ -82,6 +84,7 @@ pub(super) struct Scratch<'a> {
 #[derive(Default)]
 pub(in crate::engine::cpu) struct ScratchBuffers {
     exponents: Vec<i32>,
+    bounds: Vec<f32>,
     formed: Vec<f32>,
     gradients: Vec<f32>,
 }
@@ -102,6 +105,7 @@ impl ScratchBuffers {
         let several = 2 * sizes.formed + sizes.weights + SLACK;
         ScratchBuffers {
             exponents: vec![0; sizes.entries],
+            bounds: vec![0.0; 2 * sizes.entries],
             formed: vec![0.0; several],
             gradients: vec![0.0; if train { sizes.rows + SLACK } else { 0 }],
         }
@@ -109,8 +113,10 @@ impl ScratchBuffers {
 
     pub(super) fn scratch(&mut self, sizes: &Sizes) -> Scratch<'_> {
         let mut rest = align(&mut self.formed);
+        let (bounds, tops) = self.bounds.split_at_mut(self.exponents.len());
         Scratch {
             exponents: &mut self.exponents,
+            bounds: Bounds { bounds, tops },
             formed: take(&mut rest, sizes.formed),
             d_formed: take(&mut rest, sizes.formed),
             weights: rest,

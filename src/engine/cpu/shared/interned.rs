@@ -1,16 +1,19 @@
 //! A data set, interned: the distinct sub-assignments of each listed space of a part, numbered in the
 //! order in which rows have them, and what each becomes under the projections.
 //!
-//! Numbered so, what many rows share has small numbers, and a batch reads few lines of memory.
+//! Numbered so, what many rows share has small numbers, and a batch reads few lines of memory. Where
+//! most rows have an entry of their own a map has a line of memory for each of them; what becomes of
+//! those lies row by row ([`Records`]), that of all parts side by side, and a batch reads it in one go.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::ops::Range;
+
+use rayon::prelude::*;
 
 use crate::data::Dataset;
 use crate::ids::{Id, VarId};
 use crate::plan::layout::{Kind, Layout};
-use crate::plan::{Column, Program, Spaces};
+use crate::plan::{Column, LANES, NOWHERE, Program, RECORDED, Spaces};
 
 /// The distinct rows of a data set, by column.
 pub(in crate::engine::cpu) struct DistinctRows {
@@ -26,13 +29,18 @@ pub(in crate::engine::cpu) struct DistinctRows {
 const MISSING: u16 = u16::MAX;
 
 impl DistinctRows {
-    /// `None` where a variable is no category that sixteen bits can tell.
-    pub(in crate::engine::cpu) fn of(data: &Dataset) -> Option<Self> {
+    /// `None` where a variable is no category that sixteen bits can tell, or where they would take more
+    /// than `limit` bytes.
+    pub(in crate::engine::cpu) fn of(data: &Dataset, limit: usize) -> Option<Self> {
         let discrete = |var: VarId| match data.variables().kind(var) {
             crate::variables::VarKind::Categorical { states } => states < u32::from(MISSING),
             crate::variables::VarKind::Real => false,
         };
         if !data.variables().ids().all(discrete) {
+            return None;
+        }
+        let bytes = |distinct| DistinctRows::bytes_of(data.rows(), distinct, data.columns());
+        if bytes(0) > limit {
             return None;
         }
         let mut numbers: HashMap<Vec<u16>, u32> = HashMap::new();
@@ -45,6 +53,9 @@ impl DistinctRows {
             let found = *numbers.entry(states.collect()).or_insert(next);
             if found == next {
                 first.push(row as u32);
+                if bytes(first.len()) > limit {
+                    return None;
+                }
             }
             number.push(found);
         }
@@ -57,18 +68,40 @@ impl DistinctRows {
         Some(DistinctRows { number, first, columns })
     }
 
-    /// So many distinct rows, or all, as they come.
+    /// What differs among so many rows, or all, spread over the data.
     pub(super) fn sample(&self, rows: usize) -> Vec<u32> {
-        let step = (self.number.len() / rows.max(1)).max(1);
-        let mut sample: Vec<u32> = self.number.iter().step_by(step).take(rows).copied().collect();
-        sample.sort_unstable();
-        sample.dedup();
-        sample
+        self.spread(0, rows)
     }
 
-    /// Bytes that they take.
+    /// Several such batches, each of other rows where there are enough.
+    pub(super) fn batches(&self, rows: usize, count: usize) -> Vec<Vec<u32>> {
+        let step = self.step(rows);
+        let count = count.min(step);
+        (0..count).map(|first| self.spread(first * step / count, rows)).collect()
+    }
+
+    /// How far the rows of a batch are apart.
+    fn step(&self, rows: usize) -> usize {
+        (self.number.len() / rows.max(1)).max(1)
+    }
+
+    fn spread(&self, first: usize, rows: usize) -> Vec<u32> {
+        let numbers = self.number.iter().skip(first).step_by(self.step(rows)).take(rows);
+        let mut spread: Vec<u32> = numbers.copied().collect();
+        spread.sort_unstable();
+        spread.dedup();
+        spread
+    }
+
+    /// Bytes that so many distinct rows take, and their places in a batch.
+    fn bytes_of(rows: usize, distinct: usize, columns: usize) -> usize {
+        4 * (rows + 2 * distinct) + 2 * distinct * columns
+    }
+
+    /// Bytes that they take, and their places in a batch.
     pub(super) fn bytes(&self) -> usize {
-        4 * (self.number.len() + self.first.len()) + 2 * self.columns.len()
+        let distinct = self.first.len();
+        DistinctRows::bytes_of(self.number.len(), distinct, self.columns.len() / distinct.max(1))
     }
 
     fn column(&self, var: VarId) -> &[u16] {
@@ -81,6 +114,8 @@ impl DistinctRows {
 pub(super) enum Map {
     Short(Vec<u16>),
     Long(Vec<u32>),
+    /// What any row that has the entry says in this place of its part's record.
+    Recorded(usize),
 }
 
 impl Default for Map {
@@ -99,7 +134,78 @@ impl Map {
         match self {
             Map::Short(entries) => 2 * entries.len(),
             Map::Long(entries) => 4 * entries.len(),
+            Map::Recorded(_) => 0,
         }
+    }
+}
+
+/// For each distinct row the entries that it has in some spaces of each part, [rows][width].
+pub(in crate::engine::cpu) struct Records {
+    /// Where each part's begin in a row.
+    parts: Vec<usize>,
+    width: usize,
+    entries: Vec<u16>,
+}
+
+impl Records {
+    /// Of the columns of each part.
+    pub(super) fn of(parts: &[Vec<Vec<u16>>]) -> Self {
+        let mut width = 0;
+        let first = |columns: &Vec<Vec<u16>>| {
+            width += columns.len();
+            width - columns.len()
+        };
+        let first = parts.iter().map(first).collect();
+        let columns: Vec<&[u16]> = parts.iter().flatten().map(|column| &column[..]).collect();
+        let mut entries = vec![0; columns.first().map_or(0, |column| column.len()) * width];
+        entries.par_chunks_mut(width.max(1)).enumerate().for_each(|(row, record)| {
+            record.iter_mut().zip(&columns).for_each(|(entry, column)| *entry = column[row]);
+        });
+        Records { parts: first, width, entries }
+    }
+
+    /// Copies the records of some rows, in parallel.
+    pub(in crate::engine::cpu) fn read(&self, rows: &[u32], out: &mut Vec<u16>) {
+        out.resize(rows.len() * self.width, 0);
+        let out = out.par_chunks_mut(self.width.max(1)).with_min_len(LANES);
+        out.zip(rows).for_each(|(out, &row)| {
+            out.copy_from_slice(&self.entries[row as usize * self.width..][..self.width]);
+        });
+    }
+
+    /// What a part has in records of rows that were read.
+    pub(super) fn part<'a>(&self, part: usize, read: &'a [u16]) -> Record<'a> {
+        Record { entries: read.get(self.parts[part]..).unwrap_or_default(), width: self.width }
+    }
+
+    /// Numbers of a row's record.
+    pub(in crate::engine::cpu) fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        2 * self.entries.len() + Records::fixed_bytes(self.parts.len())
+    }
+
+    /// Bytes of empty records of so many parts.
+    pub(super) fn fixed_bytes(parts: usize) -> usize {
+        size_of::<usize>() * parts
+    }
+}
+
+/// What one part has in the records of a batch's rows.
+#[derive(Clone, Copy)]
+pub(super) struct Record<'a> {
+    entries: &'a [u16],
+    width: usize,
+}
+
+impl<'a> Record<'a> {
+    /// The entry of each row, by row, in one of the places.
+    pub(super) fn place(self, place: usize) -> impl Fn(u32) -> u32 + use<'a> {
+        // None of a shard without rows.
+        let entries = self.entries.get(place..).unwrap_or_default();
+        move |row| entries[row as usize * self.width].into()
     }
 }
 
@@ -107,10 +213,11 @@ impl Map {
 pub(in crate::engine::cpu) struct Interned {
     /// For each projection from a listed space, what each of its entries becomes.
     maps: Vec<Map>,
-    /// For each output the entry of each distinct row; none where they are the same.
-    of_row: Vec<Option<Vec<u32>>>,
-    /// Where each space's entries begin among those of all listed ones.
-    places: Vec<usize>,
+    /// For each space that rows are read for, the entry of each distinct row; none where they are the
+    /// same.
+    of_row: Vec<Option<Map>>,
+    /// Entries of each listed space.
+    counts: Vec<usize>,
 }
 
 impl Interned {
@@ -119,24 +226,24 @@ impl Interned {
         &self.maps[projection]
     }
 
-    /// The entries of an output, by distinct row; `None` for the row's own number.
-    pub(super) fn of_row(&self, output: usize) -> Option<&[u32]> {
-        self.of_row[output].as_deref()
+    /// The entries of a space that rows are read for, by distinct row; `None` for the row's own number.
+    pub(super) fn of_row(&self, space: usize) -> Option<&Map> {
+        self.of_row[space].as_ref()
     }
 
-    /// The range of a listed space's entries among those of all.
-    pub(super) fn place(&self, space: usize) -> Range<usize> {
-        self.places[space]..self.places[space + 1]
+    /// Entries of a listed space.
+    pub(super) fn entries(&self, space: usize) -> usize {
+        self.counts[space]
     }
 
-    /// Entries of all listed spaces.
-    pub(super) fn entries(&self) -> usize {
-        self.places[self.places.len() - 1]
+    /// Those of the listed space that has most.
+    pub(super) fn most_entries(&self) -> usize {
+        self.counts.iter().copied().max().unwrap_or(0)
     }
 
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
-        let rows: usize = self.of_row.iter().flatten().map(|of_row| 4 * of_row.len()).sum();
+        let rows: usize = self.of_row.iter().flatten().map(Map::bytes).sum();
         rows + self.maps.iter().map(Map::bytes).sum::<usize>()
     }
 
@@ -150,7 +257,7 @@ impl Interned {
         let mut numbers: Vec<Numbers> = Vec::with_capacity(spaces.spaces.len());
         for (space, halves) in spaces.halves.iter().enumerate() {
             let own = match (halves, &spaces.spaces[space].columns[..]) {
-                ([crate::plan::NOWHERE, _], [column]) => match columns[*column as usize] {
+                ([NOWHERE, _], [column]) => match columns[*column as usize] {
                     Column::Variable(var) => {
                         let states = rows.column(var);
                         let states = sample.iter().map(|&row| u32::from(states[row as usize]));
@@ -159,9 +266,7 @@ impl Interned {
                     }
                     Column::Fixed(_) => Numbers { of_row: vec![0; sample.len()], first: vec![0] },
                 },
-                ([crate::plan::NOWHERE, _], _) => {
-                    Numbers { of_row: vec![0; sample.len()], first: vec![0] }
-                }
+                ([NOWHERE, _], _) => Numbers { of_row: vec![0; sample.len()], first: vec![0] },
                 (&[left, right], _) => {
                     let of_half = |half: u32| {
                         let to = spaces.projections[half as usize].to as usize;
@@ -175,23 +280,25 @@ impl Interned {
         numbers.iter().map(|numbers| numbers.first.len()).collect()
     }
 
+    /// With `record`, what to keep of the part row by row too.
     pub(super) fn of(
         (program, spaces, layout): (&Program, &Spaces, &Layout),
         columns: &[Column],
         rows: &DistinctRows,
-    ) -> Self {
+        record: bool,
+    ) -> (Self, Vec<Vec<u16>>) {
         let reader = Reader { spaces, layout, columns, rows };
         // A space's numbers are forgotten when the last that is made of them is made.
         let mut uses = vec![0; spaces.spaces.len()];
         let is_listed = |space: usize| layout.kinds[space] == Kind::Listed;
         let read = spaces.projections.iter().filter(|pair| is_listed(pair.from as usize));
         read.for_each(|pair| uses[pair.to as usize] += 1);
-        let space_of = |&value: &u32| spaces.of_value[value as usize] as usize;
-        let of_output: Vec<usize> = program.outputs.iter().map(space_of).collect();
-        of_output.iter().for_each(|&space| uses[space] += 1);
+        let by_rows = spaces.read_by_rows(program, &layout.kinds);
+        uses.iter_mut().zip(&by_rows).for_each(|(uses, &read)| *uses += usize::from(read));
         let mut numbers: Vec<Option<Numbers>> = (0..spaces.spaces.len()).map(|_| None).collect();
         let mut maps: Vec<Map> = spaces.projections.iter().map(|_| Map::default()).collect();
         let mut counts = vec![0; spaces.spaces.len()];
+        let mut recorded = Vec::new();
         for space in 0..spaces.spaces.len() {
             if uses[space] == 0 {
                 continue;
@@ -209,8 +316,14 @@ impl Interned {
             for projection in spaces.from_space(space) {
                 let to = spaces.projections[projection].to as usize;
                 if let Some(below) = &numbers[to] {
-                    let entry = |&row: &u32| below.of_row[row as usize];
-                    maps[projection] = Map::of(own.first.iter().map(entry));
+                    let many = record && own.first.len() * RECORDED >= rows.first.len();
+                    maps[projection] = match below.short().filter(|_| many) {
+                        Some(column) => {
+                            recorded.push(column);
+                            Map::Recorded(recorded.len() - 1)
+                        }
+                        None => Map::of(own.first.iter().map(|&row| below.of_row[row as usize])),
+                    };
                 }
                 uses[to] -= 1;
                 if uses[to] == 0 {
@@ -219,17 +332,13 @@ impl Interned {
             }
             numbers[space] = Some(own);
         }
-        let of_row = of_output.iter().map(|&space| {
-            let numbers = numbers[space].as_ref()?;
+        let of_row = (0..spaces.spaces.len()).map(|space| {
+            let numbers = numbers[space].as_ref().filter(|_| by_rows[space])?;
             let mut pairs = numbers.of_row.iter().zip(0..);
             let same = is_listed(space) && pairs.all(|(&entry, row)| entry == row);
-            (!same).then(|| numbers.of_row.clone())
+            (!same).then(|| Map::of(numbers.of_row.iter().copied()))
         });
-        let mut places = vec![0];
-        for count in counts {
-            places.push(places[places.len() - 1] + count);
-        }
-        Interned { maps, of_row: of_row.collect(), places }
+        (Interned { maps, of_row: of_row.collect(), counts }, recorded)
     }
 }
 
@@ -239,6 +348,13 @@ struct Numbers {
     of_row: Vec<u32>,
     /// A row that has it, for each entry; none of a table.
     first: Vec<u32>,
+}
+
+impl Numbers {
+    /// The entry of each row, if sixteen bits suffice for all.
+    fn short(&self) -> Option<Vec<u16>> {
+        self.of_row.iter().map(|&entry| entry.try_into().ok()).collect()
+    }
 }
 
 struct Reader<'a> {

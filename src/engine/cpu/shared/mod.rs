@@ -10,7 +10,10 @@
 //! A data set may be prepared ([`Prepared`]): its sub-assignments are interned, and a batch finds its
 //! entries by numbers. Rows of other data are entries of their own above the tables.
 
+mod agreement;
 mod backward;
+mod bounds;
+mod evaluated;
 mod find;
 mod forward;
 mod interned;
@@ -22,18 +25,21 @@ use std::sync::Arc;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+pub(super) use self::agreement::agreement;
 use self::backward::{backward, clear};
+use self::bounds::bound;
+pub use self::evaluated::Evaluated;
 pub(super) use self::find::Found;
-use self::find::ListBuffers;
+use self::find::{ListBuffers, States};
 pub(super) use self::forward::ValueBuffers;
 use self::forward::{ScratchBuffers, Unit, forward};
-pub(super) use self::interned::{DistinctRows, Interned};
+pub(super) use self::interned::{DistinctRows, Interned, Records};
 use super::passes::Batch;
 use super::rows::NOWHERE;
 use super::state::{HeadShard, Shard};
 use crate::data::Dataset;
-use crate::plan::layout::{Layout, Sizes};
-use crate::plan::{LANES, Part, Plan, Program, Purpose, Spaces};
+use crate::plan::layout::{Kind, Layout, Rows, Sizes};
+use crate::plan::{Choice, Chosen, Counts, LANES, Part, Plan, Program, Purpose, Spaces};
 
 /// What is shared of a program.
 pub(super) struct Shared {
@@ -47,17 +53,14 @@ pub(super) struct Shared {
 impl Shared {
     /// For each program of a plan, if its values may be shared.
     pub(super) fn all(plan: &Plan) -> Vec<Option<Shared>> {
-        let train = plan.purpose == Purpose::Train;
         let rows = plan.shard_rows();
-        let of = |(program, spaces): (&Program, &Option<Spaces>)| {
-            let spaces = spaces.clone()?;
+        let of = |program: usize| {
+            let (spaces, sizes) = (plan.sharing[program].clone()?, plan.sizes(program)?);
             let layouts =
-                [false, true].map(|missing| Layout::new(program, &spaces, rows, missing, None));
-            let sizes = layouts[0].sizes.max(layouts[1].sizes);
-            let layouts = layouts.map(|layout| layout.pays(rows, train).then_some(layout));
+                [false, true].map(|missing| plan.layout(program, Rows::unknown(rows, missing)));
             Some(Shared { spaces, layouts, sizes })
         };
-        plan.programs.iter().zip(&plan.sharing).map(of).collect()
+        (0..plan.programs.len()).map(of).collect()
     }
 
     /// What a shard of `rows` rows finds of a batch.
@@ -93,8 +96,9 @@ impl Workspace {
 
     /// Makes room for the entries of interned data.
     pub(super) fn reserve(&mut self, prepared: &Prepared) {
-        let places = prepared.parts.iter().flatten().map(Interned::entries).max();
-        let lists = prepared.layouts.iter().flatten().map(|layout| layout.sizes.lists).max();
+        let places = prepared.parts.iter().flatten().map(Interned::most_entries).max();
+        let layouts = prepared.choice.programs.iter().filter_map(|chosen| chosen.layout.as_ref());
+        let lists = layouts.map(|layout| layout.sizes.lists).max();
         self.lists.reserve(places.unwrap_or(0), lists.unwrap_or(0));
     }
 }
@@ -103,55 +107,101 @@ impl Workspace {
 pub(super) struct Prepared {
     pub(super) data: Arc<()>,
     pub(super) rows: DistinctRows,
+    /// What was chosen for them.
+    choice: Choice,
     /// For each distinct row its place in the batch, [`NOWHERE`] between batches.
     pub(super) places: Vec<u32>,
-    /// How each program runs on these data; none where to share does not pay.
-    layouts: Vec<Option<Layout>>,
     parts: Vec<Option<Interned>>,
+    pub(super) records: Records,
 }
 
 /// Parts of a program that are asked how many sub-assignments they see.
 const ASKED: usize = 4;
 
+/// Where a plan shares values of some data, if at most `limit` bytes of them are interned.
+pub(super) fn choice(plan: &Plan, data: &Dataset, limit: usize) -> Choice {
+    let rows = is_shared(plan).then(|| distinct_rows(plan, data, limit)).flatten();
+    let counts = rows.map(|rows| count(plan, data, &rows, true));
+    plan.choose(counts.as_ref(), data.has_missing(), limit)
+}
+
+/// The distinct rows of some data, if they and what lies beside them take at most `limit` bytes.
+fn distinct_rows(plan: &Plan, data: &Dataset, limit: usize) -> Option<DistinctRows> {
+    DistinctRows::of(data, limit.checked_sub(Records::fixed_bytes(plan.below_head().len()))?)
+}
+
+fn is_shared(plan: &Plan) -> bool {
+    plan.sharing.iter().any(Option::is_some)
+}
+
+/// Counts what a batch is expected to have of each space, and what all rows have, if `all` says so.
+fn count(plan: &Plan, data: &Dataset, rows: &DistinctRows, all: bool) -> Counts {
+    let sample = rows.sample(plan.shard_rows().min(plan.batch as usize));
+    let in_batch = |(number, spaces): (usize, &Option<Spaces>)| {
+        let Some(spaces) = spaces else { return Vec::new() };
+        let own = plan.below_head().iter().filter(|part| part.program as usize == number);
+        let seen =
+            own.take(ASKED).map(|part| Interned::count(spaces, &part.columns, rows, &sample));
+        mean(spaces.spaces.len(), seen)
+    };
+    let distinct: Vec<u32> = (0..rows.first.len() as u32).collect();
+    let in_data = |part: &Part| match &plan.sharing[part.program as usize] {
+        Some(spaces) => Interned::count(spaces, &part.columns, rows, &distinct),
+        None => Vec::new(),
+    };
+    let counted = if all { plan.below_head() } else { &[] };
+    Counts {
+        rows: data.rows(),
+        distinct: distinct.len(),
+        bytes: rows.bytes() + Records::fixed_bytes(plan.below_head().len()),
+        batch: sample.len(),
+        in_batch: plan.sharing.iter().enumerate().map(in_batch).collect(),
+        in_data: counted.par_iter().map(in_data).collect(),
+    }
+}
+
 impl Prepared {
-    /// `None` where the data are not all of categories, or nothing is shared.
-    pub(super) fn new(data: &Dataset, plan: &Plan, shared: &[Option<Shared>]) -> Option<Self> {
-        if shared.iter().all(Option::is_none) {
+    /// Of at most `limit` bytes. `None` where the data are not all of categories, nothing is shared, or
+    /// the limit is too low for the distinct rows.
+    pub(super) fn new(data: &Dataset, plan: &Plan, limit: usize) -> Option<Self> {
+        if !is_shared(plan) {
             return None;
         }
-        let rows = DistinctRows::of(data)?;
-        let sample = rows.sample(plan.shard_rows());
-        let layout = |(number, shared): (usize, &Option<Shared>)| {
-            let spaces = &shared.as_ref()?.spaces;
-            let own = plan.below_head().iter().filter(|part| part.program as usize == number);
-            let seen =
-                own.take(ASKED).map(|part| Interned::count(spaces, &part.columns, &rows, &sample));
-            let mean = mean(spaces.spaces.len(), seen);
-            let (program, most) = (&plan.programs[number], plan.shard_rows());
-            let layout = Layout::new(program, spaces, most, data.has_missing(), Some(&mean));
-            layout.pays(sample.len(), plan.purpose == Purpose::Train).then_some(layout)
-        };
-        let layouts: Vec<Option<Layout>> = shared.iter().enumerate().map(layout).collect();
+        let rows = distinct_rows(plan, data, limit)?;
+        // What it will take is to be known beforehand only where it may be too much.
+        let counts = count(plan, data, &rows, limit < usize::MAX);
+        let choice = plan.choose(Some(&counts), data.has_missing(), limit);
         let intern = |part: &Part| {
             let number = part.program as usize;
-            let (layout, shared) = (layouts[number].as_ref()?, shared[number].as_ref()?);
-            let program = (plan.program(part), &shared.spaces, layout);
-            Some(Interned::of(program, &part.columns, &rows))
+            let layout = choice.programs[number].layout.as_ref()?;
+            layout.kinds.contains(&Kind::Listed).then_some(())?;
+            let program = (plan.program(part), plan.sharing[number].as_ref()?, layout);
+            Some(Interned::of(program, &part.columns, &rows, plan.records()))
         };
-        let parts = plan.below_head().par_iter().map(intern).collect();
+        let of_part = |part: &Part| match intern(part) {
+            Some((interned, recorded)) => (Some(interned), recorded),
+            None => (None, Vec::new()),
+        };
+        let (parts, recorded): (Vec<_>, Vec<_>) = plan.below_head().par_iter().map(of_part).unzip();
+        let records = Records::of(&recorded);
         let places = vec![NOWHERE; rows.first.len()];
-        Some(Prepared { data: data.identity().clone(), rows, places, layouts, parts })
+        Some(Prepared { data: data.identity().clone(), rows, choice, places, parts, records })
     }
 
     /// Numbers that a batch finds of a part, at the most.
     pub(super) fn found(&self, part: &Part) -> usize {
-        self.layouts[part.program as usize].as_ref().map_or(0, |layout| layout.sizes.found)
+        self.layout(part).map_or(0, |layout| layout.sizes.found)
+    }
+
+    fn layout(&self, part: &Part) -> Option<&Layout> {
+        let Chosen { layout, .. } = &self.choice.programs[part.program as usize];
+        layout.as_ref()
     }
 
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
         let parts: usize = self.parts.iter().flatten().map(Interned::bytes).sum();
-        parts + self.rows.bytes() + 4 * self.places.len()
+        parts + self.records.bytes() + self.rows.bytes()
     }
 }
 
@@ -171,6 +221,8 @@ pub(super) struct How<'a> {
     spaces: &'a Spaces,
     layout: &'a Layout,
     interned: Option<&'a Interned>,
+    /// The data's records, and the number of the part, if it is interned.
+    records: Option<(&'a Records, usize)>,
 }
 
 impl<'a> How<'a> {
@@ -184,10 +236,11 @@ impl<'a> How<'a> {
         let program = part.program as usize;
         let Shared { spaces, layouts, .. } = shared[program].as_ref()?;
         let (layout, interned) = match prepared {
-            Some(known) => (known.layouts[program].as_ref()?, known.parts[number].as_ref()),
+            Some(known) => (known.layout(part)?, known.parts[number].as_ref()),
             None => (layouts[usize::from(missing)].as_ref()?, None),
         };
-        Some(How { spaces, layout, interned })
+        let records = prepared.map(|known| (&known.records, number));
+        Some(How { spaces, layout, interned, records })
     }
 }
 
@@ -207,6 +260,8 @@ pub(super) struct SharedPart<'a> {
     pub(super) part: &'a Part,
     pub(super) how: How<'a>,
     pub(super) coefficients: &'a [f32],
+    /// Whether no unit can be lost.
+    pub(super) certified: bool,
     pub(super) shard: &'a mut Shard,
     pub(super) workspace: &'a mut Workspace,
 }
@@ -221,21 +276,21 @@ impl SharedPart<'_> {
     /// Finds entries, evaluates them, and hands the outputs to the head, row by row.
     pub(super) fn forward(mut self) {
         let rows = self.rows();
-        let How { spaces, layout, interned } = self.how;
+        let How { spaces, layout, interned, records } = self.how;
         let of_program = (self.batch.plan.program(self.part), spaces, layout);
         if let Some(found) = &mut self.shard.found {
-            match (interned, self.batch.distinct) {
-                (Some(interned), Some(numbers)) => {
-                    let lists = self.workspace.lists.lists();
-                    found.listed(of_program, interned, &numbers[rows], lists);
+            let tile = self.batch.plan.variables as usize * LANES;
+            let first = rows.start / LANES;
+            let tiles = first * tile..(first + rows.len().div_ceil(LANES)) * tile;
+            let (columns, data) = (&self.part.columns[..], &self.batch.data[tiles]);
+            let read = States { columns, data, tile };
+            match (interned, records, self.batch.distinct) {
+                (Some(interned), Some((records, part)), Some(distinct)) => {
+                    let own = records.part(part, &distinct.records[rows.start * records.width()..]);
+                    let rows = (&distinct.numbers[rows], own);
+                    found.listed(of_program, interned, rows, &read, &mut self.workspace.lists);
                 }
-                _ => {
-                    let tile = self.batch.plan.variables as usize * LANES;
-                    let first = rows.start / LANES;
-                    let tiles = first * tile..(first + rows.len().div_ceil(LANES)) * tile;
-                    let data = (&self.batch.data[tiles], tile);
-                    found.each(of_program, &self.part.columns, data, rows.len());
-                }
+                _ => found.each(of_program, &read, rows.len()),
             }
         }
         dispatch(layout.narrow, Forward(&mut self));
@@ -252,7 +307,8 @@ struct Forward<'s, 'a>(&'s mut SharedPart<'a>);
 impl WithSimd for Forward<'_, '_> {
     type Output = ();
     fn with_simd<S: Simd>(self, simd: S) {
-        let SharedPart { batch, part, how, coefficients, shard, workspace } = self.0;
+        let SharedPart { batch, part, how, coefficients, certified, shard, workspace } = self.0;
+        let certified = *certified;
         let Shard { found, kept, outputs, exponents, bounds, .. } = &mut **shard;
         let Some(found) = &*found else { return };
         let program = batch.plan.program(part);
@@ -261,12 +317,16 @@ impl WithSimd for Forward<'_, '_> {
         let mut values = kept.as_mut().unwrap_or(&mut workspace.values).values();
         let mut scratch = workspace.scratch.scratch(&workspace.sizes);
         forward(simd, &unit, &mut values, &mut scratch, true);
+        if !certified {
+            bound(simd, &unit, &values, &mut scratch.bounds);
+        }
         let (total, count) = (units_of(program), program.outputs.len());
         let mut before = 0;
         for (output, &value) in program.outputs.iter().enumerate() {
             let value = layout.value(value);
             let rows = &values.rows[unit.rows(value)];
             let taken = &scratch.exponents[unit.scales(value)];
+            let lacks = &scratch.bounds.bounds[unit.scales(value)];
             for (tile, entries) in found.output(output).chunks(LANES).enumerate() {
                 let to = &mut outputs[(tile * total + before) * LANES..];
                 for (unit, to) in to.chunks_exact_mut(LANES).take(value.units).enumerate() {
@@ -274,9 +334,14 @@ impl WithSimd for Forward<'_, '_> {
                     to.iter_mut().zip(entries).for_each(|(to, entry)| *to = from(entry));
                 }
                 let place = (tile * count + output) * LANES..(tile * count + output + 1) * LANES;
-                bounds[place.clone()].fill(0.0);
-                let to = exponents[place].iter_mut().zip(entries);
+                let to = exponents[place.clone()].iter_mut().zip(entries);
                 to.for_each(|(to, &entry)| *to = taken[entry as usize]);
+                let bounds = &mut bounds[place];
+                bounds.fill(0.0);
+                if !certified {
+                    let to = bounds.iter_mut().zip(entries);
+                    to.for_each(|(to, &entry)| *to = lacks[entry as usize]);
+                }
             }
             before += value.units;
         }
@@ -292,7 +357,7 @@ struct Backward<'s, 'a> {
 impl WithSimd for Backward<'_, '_> {
     type Output = ();
     fn with_simd<S: Simd>(self, simd: S) {
-        let SharedPart { batch, part, how, coefficients, shard, workspace } = self.part;
+        let SharedPart { batch, part, how, coefficients, shard, workspace, .. } = self.part;
         let Shard { found, kept, d_coefficients, .. } = &mut **shard;
         d_coefficients.fill(0.0);
         let Some(found) = &*found else { return };

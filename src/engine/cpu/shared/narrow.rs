@@ -213,14 +213,15 @@ fn product_sum_back_of<S: Simd, const V: usize, const K: usize, const J: usize>(
     let mut sums = [zero; J];
     for (entry, (d, &scale)) in d.as_chunks::<NARROW>().0.iter().zip(scale).enumerate() {
         let (left, right) = (read::<S, V>(&a, entry), read::<S, V>(&b, entry));
-        let product = by(simd, times(simd, left, right), scale);
+        // A scaled factor is at most one by a unit of the other; a scaled gradient might overflow.
+        let (scaled_left, scaled_right) = (by(simd, left, scale), by(simd, right, scale));
+        let product = times(simd, scaled_left, right);
         let mut through = zero;
         for unit in 0..J {
             sums[unit] = plus(simd, sums[unit], product, d[unit]);
             through = plus(simd, through, rows[unit], d[unit]);
         }
-        let through = by(simd, through, scale);
-        for (place, factor, other) in [(to_a, &a, right), (to_b, &b, left)] {
+        for (place, factor, other) in [(to_a, &a, scaled_right), (to_b, &b, scaled_left)] {
             let gradient = &mut gradients[place + factor.index[entry] as usize * NARROW..];
             let sum = row::<S, V>(gradient);
             let more: Row<S, V> =

@@ -281,7 +281,8 @@ fn run_give_back<S: Simd>(
         let (d, other) = (S::as_simd_f32s(d).0, other.row::<S>(first + entry));
         let scale = simd.splat_f32s(scale);
         for (gradient, (&d, &other)) in gradient.iter_mut().zip(d.iter().zip(other)) {
-            *gradient = simd.mul_add_e_f32s(simd.mul_f32s(d, scale), other, *gradient);
+            // A scaled factor is at most one by a unit of the other; a scaled gradient might overflow.
+            *gradient = simd.mul_add_e_f32s(d, simd.mul_f32s(scale, other), *gradient);
         }
     }
 }
@@ -324,8 +325,8 @@ fn run_give_back_pairs<S: Simd>(
                 gradient.iter_mut().zip(d).for_each(|(gradient, &d)| *gradient += d * other);
             }),
             Half::Right => rows.zip(gradient).for_each(|(d, gradient)| {
-                let dot: f32 = d.iter().zip(other).map(|(&d, &other)| d * other).sum();
-                *gradient += dot * scale;
+                let dot: f32 = d.iter().zip(other).map(|(&d, &other)| d * (scale * other)).sum();
+                *gradient += dot;
             }),
         }
     }
