@@ -50,10 +50,15 @@ fn magnitude(x: f32) -> u32 {
 
 /// Whether all numbers are finite.
 pub fn all_finite(numbers: &[f32]) -> bool {
+    all_below(numbers, f32::INFINITY)
+}
+
+/// Whether the magnitudes of all numbers are below a limit.
+pub(crate) fn all_below(numbers: &[f32], limit: f32) -> bool {
     let worst = || numbers.iter().map(|&x| magnitude(x)).fold(0, u32::max);
     pulp::Arch::new().dispatch(
         #[inline(always)]
-        || worst() < INFINITE,
+        || worst() < limit.to_bits(),
     )
 }
 

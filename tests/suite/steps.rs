@@ -16,9 +16,9 @@ use crate::support::describe::compiled;
 use crate::support::steps::{BATCH, Seen, compare_runs, compare_steps, fault};
 
 /// Circuits of which all that is learned are logits: blocks of many tiles and of less than one, sectors of
-/// several parts in a tile, groups of several sectors, sums that are tied; and in the last one leaves that are given,
-/// so small that no certificate holds.
-const DIRECT: [&str; 6] = [
+/// several parts in a tile, groups of several sectors, sums that are tied; and, in the last two, leaves that are
+/// given, so small that no certificate holds, or zero.
+const DIRECT: [&str; 7] = [
     "(variables: Binary(90), structure: RatSpn(units: 5, replicas: 2, seed: 1), leaves: Indicators, \
      parameterizer: WeightDecay(lambda: 0.01))",
     "(variables: Binary(9), structure: RatSpn(units: 3, replicas: 9, seed: 2), leaves: Indicators, \
@@ -39,6 +39,12 @@ const DIRECT: [&str; 6] = [
      \"w\": Leaf(var: \"x2\", dist: Bernoulli(p: 1e-12, frozen: true)), \
      \"q\": Product([\"u\", \"v\", \"w\"]), \"r\": Sum(inputs: [\"p\", \"q\"])}, root: \"r\"), \
      parameterizer: Direct)",
+    "(variables: Binary(2), structure: Graph(nodes: {\
+     \"a\": Leaf(var: \"x0\", dist: Bernoulli(p: 1.0, frozen: true)), \
+     \"b\": Leaf(var: \"x1\", dist: Bernoulli(p: 0.5, frozen: true)), \"ab\": Product([\"a\", \"b\"]), \
+     \"c\": Leaf(var: \"x0\", dist: Bernoulli(p: 0.5, frozen: true)), \
+     \"d\": Leaf(var: \"x1\", dist: Bernoulli(p: 0.5, frozen: true)), \"cd\": Product([\"c\", \"d\"]), \
+     \"r\": Sum(inputs: [\"ab\", \"cd\"])}, root: \"r\"), parameterizer: Direct)",
 ];
 
 /// Rows of which some are alike, some have missing values.
@@ -99,7 +105,9 @@ fn steps_on_the_engine_are_those_of_the_hosts_optimiser_to_the_bit() {
                 let data = rows(&compiled, missing);
                 let make = || {
                     let mut engine = engine(&compiled, sharing, threads);
-                    engine.prepare(&data);
+                    if sharing != Sharing::Off {
+                        engine.prepare(&data);
+                    }
                     engine
                 };
                 let seed = (at + turn) as u64 + 2 * threads as u64;
@@ -154,5 +162,8 @@ fn what_is_not_finite_is_blamed_on_the_row_and_the_tensor_as_without_steps_of_it
         assert_eq!(error.exit_code(), 4);
         error.to_string()
     });
-    insta::assert_snapshot!(faults.join("\n"), @"");
+    insta::assert_snapshot!(faults.join("\n"), @r"
+    step 1: entry 0 of tensor `logits` (sector s0), or its mean squared gradient, is not finite after the step
+    step 1: the gradient by entry 0 of tensor `direct` (sector s352) is not finite
+    ");
 }

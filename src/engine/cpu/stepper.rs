@@ -7,9 +7,9 @@
 //!
 //! Nothing changes where a gradient is not finite. While every part is certified, gradients are far from
 //! overflow: that by a weight is at most what flows into its sum, a row's share of one, over the weight, which
-//! is bounded from below. (Should one overflow on its way all the same, the step ends as one out of range.) Where
-//! a part is not certified, or a row in doubt, all parts go back first, and gradients are looked at before
-//! anything is updated.
+//! is bounded from below. The head has no certificate, and its gradients are looked at, which are known by then.
+//! (Should one overflow on its way all the same, the step ends as one out of range.) Where a part is not
+//! certified, or a row in doubt, all parts go back first, and gradients are looked at before anything is updated.
 
 use rayon::prelude::*;
 
@@ -48,8 +48,9 @@ impl CpuExecutable {
 
     /// Whether no gradient of the batch, whose forward pass is done, is near overflow.
     fn is_sure(&self) -> bool {
-        let parts = &self.states[..self.states.len() - 1];
+        let Some((head, parts)) = self.states.split_last() else { return false };
         parts.iter().all(|state| state.certified)
+            && head.is_moderate()
             && self.head_shards.iter().all(HeadShard::is_sure)
             && self.rows.log_p.iter().copied().all(is_possible)
     }
