@@ -96,13 +96,16 @@ pub struct Memory {
     /// Gradients by coefficients, a copy a shard, with their partial sums, and by shared tensors, a
     /// copy a group.
     pub gradients: usize,
+    /// Logits and their two moments, where the engine keeps them while it learns; what the caller keeps of
+    /// them is not counted.
+    pub learned: usize,
 }
 
 impl Memory {
     /// Bytes in all with so many workers.
     pub fn total(&self, workers: usize) -> usize {
         let making = workers * self.making;
-        self.activations(workers) + making + self.coefficients + self.gradients
+        self.activations(workers) + making + self.coefficients + self.gradients + self.learned
     }
 
     /// Bytes of activations with so many workers.
@@ -158,6 +161,7 @@ impl Plan {
             } else {
                 0
             },
+            learned: if train { 3 * self.making.learned * WORD } else { 0 },
         }
     }
 

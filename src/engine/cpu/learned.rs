@@ -34,9 +34,8 @@ struct Tiles {
 
 impl Tiles {
     fn new(block: &Block, kinds: usize) -> Self {
-        let tile = Sizes::of(block).group * LANES;
-        let tiles = block.sectors.len().div_ceil(LANES * block.span as usize);
-        Tiles { numbers: vec![0.0; tiles * kinds * tile], tile, kinds }
+        let tile = block.tile();
+        Tiles { numbers: vec![0.0; block.tiles() * kinds * tile], tile, kinds }
     }
 
     /// Calls `f` with each parameter's place in the flat buffer and its place among the numbers.
@@ -57,12 +56,6 @@ impl<'a> Making<'a> {
     fn blocks(&self) -> impl Iterator<Item = (&'a MakerBinding, &'a Block)> {
         let with_maker = |block: &'a Block| Some((self.parameters.maker(block.maker)?, block));
         self.group.blocks.iter().filter_map(with_maker)
-    }
-
-    /// Whether all that the group learns are logits, none of them shared with other groups.
-    pub(super) fn is_direct(&self) -> bool {
-        self.blocks().all(|(maker, _)| maker.is_direct())
-            && self.tables().all(|(_, id, _)| self.parameters.leaf(id).is_empty())
     }
 
     /// Room for what the group learns; with second moments, or without.

@@ -83,8 +83,6 @@ pub struct CpuExecutable {
     d_shared: Vec<Vec<f32>>,
     /// What each group alone learns, ascending, with the number of the group.
     ranges: Vec<(Range<usize>, usize)>,
-    /// Whether the engine takes the steps of learning.
-    takes_steps: bool,
     /// What each group learns, once it has begun to.
     learned: Vec<Learned>,
     /// Where the units of each value of each program begin.
@@ -139,8 +137,6 @@ impl CpuExecutable {
             ranges.extend(making.own_ranges().into_iter().map(|range| (range, number)));
         }
         ranges.sort_by_key(|(range, _)| range.start);
-        let owned = ranges.iter().map(|(range, _)| range.len()).sum();
-        let takes_steps = stepper::takes_steps(&compiled, &plan, owned);
         let d_shared = match plan.purpose {
             Purpose::Train => vec![vec![0.0; plan.making.shared]; plan.groups.len()],
             Purpose::Evaluate => Vec::new(),
@@ -162,7 +158,6 @@ impl CpuExecutable {
             prepared: Vec::new(),
             d_shared,
             ranges,
-            takes_steps,
             learned: Vec::new(),
             offsets,
         })
@@ -539,7 +534,8 @@ impl Executable for CpuExecutable {
     }
 
     fn stepper(&mut self) -> Option<&mut dyn Stepper> {
-        if self.takes_steps { Some(self) } else { None }
+        let takes_steps = self.plan.purpose == Purpose::Train && self.plan.making.learned > 0;
+        if takes_steps { Some(self) } else { None }
     }
 
     fn arithmetic(&self) -> String {

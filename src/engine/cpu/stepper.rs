@@ -17,18 +17,9 @@ use super::learned::Learned;
 use super::state::{HeadShard, PartState};
 use super::weights::Making;
 use super::{CpuExecutable, WayBack, by_group, impossible, own_worker};
-use crate::compile::Compiled;
 use crate::data::Dataset;
 use crate::engine::{Executable, Stepped, Stepper, Tally, Update};
-use crate::plan::{Group, Plan, Purpose};
-
-/// Whether the engine takes the steps of a plan: everything that is learned are logits of weights of it.
-/// `owned` numbers are learned by one group each.
-pub(super) fn takes_steps(compiled: &Compiled, plan: &Plan, owned: usize) -> bool {
-    plan.purpose == Purpose::Train
-        && owned == compiled.parameters.learnable()
-        && plan.groups.iter().all(|group| Making::of(compiled, plan, group).is_direct())
-}
+use crate::plan::Group;
 
 impl CpuExecutable {
     /// Takes numbers of one kind over, if it has begun to learn.
