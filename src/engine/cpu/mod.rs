@@ -16,6 +16,7 @@ mod kernels;
 mod kronecker;
 mod learned;
 mod logs;
+mod movements;
 mod passes;
 mod places;
 mod product_sum;
@@ -36,10 +37,9 @@ use rayon::prelude::*;
 use self::doubt::Doubt;
 pub(crate) use self::host::constant_coefficients;
 use self::learned::Learned;
-use self::passes::{Batch, HeadPass, PartBack, PartForward};
 use self::rows::BatchRows;
 pub use self::shared::Evaluated;
-use self::shared::{How, Prepared, Shared, SharedPart};
+use self::shared::{How, Prepared, Shared};
 use self::state::{HeadShard, PartState};
 use self::tile::Workspace;
 use self::weights::{Making, WeightScratch, constants, split};
@@ -214,89 +214,6 @@ impl CpuExecutable {
         self.set_learned(0, flat);
     }
 
-    /// Runs all parts forward over the batch, then the head, which leaves ln p of each row. To train,
-    /// the head goes back too.
-    fn forward(&mut self, missing: bool, train: bool) {
-        let CpuExecutable { plan, pool, workers, states, head_shards, data, .. } = self;
-        let (rows, shared) = (&mut self.rows, &self.shared);
-        let prepared = rows.prepared().map(|known| &self.prepared[known]);
-        let batch = rows.batch(plan, data, missing);
-        let Some((head, parts)) = states.split_last_mut() else { return };
-        pool.install(|| {
-            parts.par_iter_mut().zip(plan.below_head()).enumerate().for_each(
-                |(number, (state, part))| {
-                    let may_share = state.may_share();
-                    let PartState { coefficients, certified, shards, .. } = state;
-                    let (coefficients, certified) = (&*coefficients, *certified);
-                    let how = How::of(shared, prepared, missing, (number, part));
-                    let how = how.filter(|_| may_share);
-                    shards.par_iter_mut().for_each(|shard| {
-                        let Worker { workspace, shared: own, .. } = &mut *own_worker(workers);
-                        if let Some(how) = how {
-                            let workspace = own;
-                            SharedPart {
-                                batch,
-                                part,
-                                how,
-                                coefficients,
-                                certified,
-                                shard,
-                                workspace,
-                            }
-                            .forward();
-                            return;
-                        }
-                        let task =
-                            PartForward { batch, part, coefficients, certified, shard, workspace };
-                        pulp::Arch::new().dispatch(task);
-                    });
-                },
-            );
-            let PartState { coefficients, certified, shards, .. } = head;
-            let (coefficients, certified, parts) = (&*coefficients, *certified, &*parts);
-            let shards = head_shards.par_iter_mut().zip(shards).enumerate();
-            shards.for_each(|(number, (shard, own))| {
-                pulp::Arch::new().dispatch(HeadPass {
-                    batch,
-                    coefficients,
-                    certified,
-                    parts,
-                    number,
-                    d_coefficients: &mut own.d_coefficients,
-                    shard,
-                    train,
-                    workspace: &mut own_worker(workers).workspace,
-                });
-            });
-        });
-        self.head_shards.iter().for_each(|shard| shard.read(&mut self.rows.log_p));
-    }
-
-    /// Runs every part forward again and back.
-    fn backward(&mut self, missing: bool) {
-        let (back, states, _) = self.way_back(missing);
-        let Some((_, parts)) = states.split_last_mut() else { return };
-        back.pool.install(|| {
-            let parts = parts.par_iter_mut().enumerate();
-            parts.for_each(|(number, state)| back.part(number, state));
-        });
-    }
-
-    /// What parts go back by; and beside it their states, and what they learn.
-    fn way_back(&mut self, missing: bool) -> (WayBack<'_>, &mut [PartState], &mut [Learned]) {
-        let (rows, shared) = (&self.rows, &self.shared);
-        let back = WayBack {
-            compiled: &self.compiled,
-            batch: rows.batch(&self.plan, &self.data, missing),
-            prepared: rows.prepared().map(|known| &self.prepared[known]),
-            shared,
-            head_shards: &self.head_shards,
-            pool: &self.pool,
-            workers: &self.workers,
-        };
-        (back, &mut self.states, &mut self.learned)
-    }
-
     /// Evaluates the rows in doubt in the log domain. Returns how many there were.
     fn settle_doubt(&mut self, missing: bool, train: bool) -> usize {
         let doubt: Vec<u32> =
@@ -384,49 +301,6 @@ impl CpuExecutable {
         let in_logs = self.settle_doubt(missing, true);
         self.rows.tell(log_p);
         in_logs
-    }
-}
-
-/// What the parts of a batch go back by.
-struct WayBack<'a> {
-    compiled: &'a Compiled,
-    batch: Batch<'a>,
-    prepared: Option<&'a Prepared>,
-    shared: &'a [Option<Shared>],
-    head_shards: &'a [HeadShard],
-    pool: &'a rayon::ThreadPool,
-    workers: &'a [Mutex<Worker>],
-}
-
-impl WayBack<'_> {
-    /// Runs one part forward again and back, over all of its shards.
-    fn part(&self, number: usize, state: &mut PartState) {
-        let WayBack { batch, workers, .. } = *self;
-        let part = &batch.plan.parts[number];
-        let may_share = state.may_share();
-        let PartState { coefficients, certified, shards, .. } = state;
-        let (coefficients, certified) = (&*coefficients, *certified);
-        let how = How::of(self.shared, self.prepared, batch.missing, (number, part));
-        let how = how.filter(|_| may_share);
-        shards.par_iter_mut().zip(self.head_shards).for_each(|(shard, head)| {
-            let Worker { workspace, shared: own, .. } = &mut *own_worker(workers);
-            if let Some(how) = how {
-                let workspace = own;
-                SharedPart { batch, part, how, coefficients, certified, shard, workspace }
-                    .backward(number, head);
-                return;
-            }
-            pulp::Arch::new().dispatch(PartBack {
-                batch,
-                part,
-                number,
-                coefficients,
-                certified,
-                shard,
-                head,
-                workspace,
-            });
-        });
     }
 }
 

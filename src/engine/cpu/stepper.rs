@@ -14,9 +14,10 @@
 use rayon::prelude::*;
 
 use super::learned::Learned;
+use super::movements::{Moving, Tasks};
 use super::state::{HeadShard, PartState};
 use super::weights::Making;
-use super::{CpuExecutable, WayBack, by_group, impossible, own_worker};
+use super::{CpuExecutable, by_group, impossible, own_worker};
 use crate::data::Dataset;
 use crate::engine::{Executable, Stepped, Stepper, Tally, Update};
 use crate::plan::Group;
@@ -46,21 +47,20 @@ impl CpuExecutable {
             && self.rows.log_p.iter().copied().all(is_possible)
     }
 
-    /// Runs every part back, and takes the step of each group as soon as its parts are done. Returns whether
-    /// all parameters and second moments are finite.
-    fn backward_and_update(&mut self, missing: bool, updates: &[Update]) -> bool {
-        let (back, states, learned) = self.way_back(missing);
-        let plan = back.batch.plan;
+    /// Runs every part back, and takes the step of each group as soon as its parts are done.
+    fn backward_and_update(&mut self, missing: bool, updates: &[Update]) -> Stepped {
+        let Moving { tasks, states, head_shards, learned } = self.moving(missing);
+        let plan = tasks.batch.plan;
         let below = plan.below_head().len();
-        let one = |((group, states), learned): ((&Group, &mut [PartState]), &mut Learned)| {
+        let one = |((group, states), learned): (OfGroup<'_>, &mut Learned)| {
             let first = group.parts.0 as usize;
             let parts = states.par_iter_mut().enumerate().filter(|(at, _)| first + at < below);
-            parts.for_each(|(at, state)| back.part(first + at, state));
+            parts.for_each(|(at, state)| tasks.back(first + at, state, head_shards));
             states.iter_mut().for_each(PartState::join_shards);
-            back.update(group, states, learned, updates)
+            tasks.update(group, states, learned, updates)
         };
         let groups = by_group(&plan.groups, states).zip(learned);
-        back.pool.install(|| groups.map(one).reduce(|| true, |a, b| a & b))
+        became(tasks.pool.install(|| groups.map(one).reduce(|| true, |a, b| a & b)))
     }
 
     /// Runs every part back, settles rows in doubt, and then takes the step of every group. Returns how many rows
@@ -71,30 +71,36 @@ impl CpuExecutable {
         if !self.rows.log_p.iter().copied().all(is_possible) {
             return (in_logs, Stepped::NotTaken);
         }
-        let (back, states, learned) = self.way_back(missing);
-        let plan = back.batch.plan;
-        let is_finite = |(group, states): (&Group, &mut [PartState])| {
+        let Moving { tasks, states, learned, .. } = self.moving(missing);
+        let plan = tasks.batch.plan;
+        let is_finite = |(group, states): OfGroup<'_>| {
             states.iter_mut().for_each(PartState::join_shards);
-            let scratch = &mut own_worker(back.workers).weights;
-            Making::of(back.compiled, plan, group).has_finite_gradients(states, scratch)
+            let scratch = &mut own_worker(tasks.workers).weights;
+            Making::of(tasks.compiled, plan, group).has_finite_gradients(states, scratch)
         };
-        let finite = |(parts, learned): ((&Group, &mut [PartState]), &mut Learned)| {
-            back.update(parts.0, parts.1, learned, updates)
+        let one = |((group, states), learned): (OfGroup<'_>, &mut Learned)| {
+            tasks.update(group, states, learned, updates)
         };
-        back.pool.install(|| {
+        let stepped = tasks.pool.install(|| {
             if !by_group(&plan.groups, states).map(is_finite).reduce(|| true, |a, b| a & b) {
-                return (in_logs, Stepped::NotTaken);
+                return Stepped::NotTaken;
             }
             let groups = by_group(&plan.groups, states).zip(learned);
-            match groups.map(finite).reduce(|| true, |a, b| a & b) {
-                true => (in_logs, Stepped::Taken),
-                false => (in_logs, Stepped::OutOfRange),
-            }
-        })
+            became(groups.map(one).reduce(|| true, |a, b| a & b))
+        });
+        (in_logs, stepped)
     }
 }
 
-impl WayBack<'_> {
+/// A group with the states of its parts.
+type OfGroup<'a> = (&'a Group, &'a mut [PartState]);
+
+/// What became of a step that was taken.
+fn became(finite: bool) -> Stepped {
+    if finite { Stepped::Taken } else { Stepped::OutOfRange }
+}
+
+impl Tasks<'_> {
     /// Takes the step of one group and makes its weights. Returns whether all parameters and second moments are
     /// finite.
     fn update(
@@ -150,10 +156,7 @@ impl Stepper for CpuExecutable {
             if !self.is_sure() {
                 return self.backward_then_update(missing, updates);
             }
-            match self.backward_and_update(missing, updates) {
-                true => (0, Stepped::Taken),
-                false => (0, Stepped::OutOfRange),
-            }
+            (0, self.backward_and_update(missing, updates))
         });
         self.rows.tell(log_p);
         (Tally { impossible: impossible(log_p), in_logs }, stepped)
