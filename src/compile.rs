@@ -1,7 +1,11 @@
 //! The pipeline, in one function: from a circuit to everything that plans and engines are made from.
 
-use crate::circuit::{Circuit, SourceMap, ValidCircuit, validate};
+use std::sync::Arc;
+
+use crate::circuit::{Circuit, SourceMap, ValidCircuit, Weights, validate};
 use crate::diag::Diagnostics;
+use crate::ids::{DistId, IdVec, WeightsId};
+use crate::leaf::Dist;
 use crate::param::Parameterizer;
 use crate::rewrite::{self, Request, Target};
 use crate::sector::{Parameters, SectorKind, bind, partition};
@@ -26,11 +30,30 @@ pub struct Compiled {
     /// The circuit that is run: of the same function, and with the same parameters.
     pub circuit: ValidCircuit,
     /// What it learns, and its sectors.
-    pub parameters: Parameters,
+    pub parameters: Arc<Parameters>,
     /// What rewriting did; `None` if it was turned off.
     pub rewriting: Option<rewrite::Report>,
     /// What was found that did not stop it.
     pub warnings: Diagnostics,
+}
+
+/// What the numbers of a circuit are made from: all that an engine keeps of it beside its plan.
+#[derive(Clone)]
+pub struct Numbers {
+    /// The weight layers of the circuit that is run.
+    pub weights: Arc<IdVec<WeightsId, Weights>>,
+    /// Its leaf distributions.
+    pub dists: Arc<IdVec<DistId, Dist>>,
+    /// What it learns.
+    pub parameters: Arc<Parameters>,
+}
+
+impl Compiled {
+    /// What the numbers of the circuit that is run are made from.
+    pub fn numbers(&self) -> Numbers {
+        let (weights, dists) = (self.circuit.shared_weights(), self.circuit.shared_dists());
+        Numbers { weights, dists, parameters: Arc::clone(&self.parameters) }
+    }
 }
 
 /// Validates a circuit, cuts its sectors, binds the parameterizer to them, and rewrites.
@@ -49,7 +72,7 @@ pub fn compile(
         false => written,
     };
     let table = partition(&written, map, options.sectors)?;
-    let parameters = bind(&written, table, parameterizer)?;
+    let parameters = Arc::new(bind(&written, table, parameterizer)?);
     if options.no_rewrite && options.request.is_empty() {
         let circuit = written.clone();
         return Ok(Compiled { written, circuit, parameters, rewriting: None, warnings });

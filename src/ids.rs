@@ -119,6 +119,11 @@ impl<I: Id, T> IdVec<I, T> {
         I::from_index(self.items.len() - 1)
     }
 
+    /// Gives back room that no item takes.
+    pub fn shrink_to_fit(&mut self) {
+        self.items.shrink_to_fit();
+    }
+
     /// Number of items.
     pub fn len(&self) -> usize {
         self.items.len()

@@ -18,7 +18,7 @@ struct Run {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    first_run: usize,
+    first_run: u32,
     runs: u32,
     size: u32,
 }
@@ -115,7 +115,7 @@ impl Scopes {
             Err(free) => free,
         };
         let scope = self.entries.push(Entry {
-            first_run: self.runs.len(),
+            first_run: self.runs.len() as u32,
             runs: self.scratch.len() as u32,
             size: self.scratch.iter().map(|run| run.end - run.start).sum(),
         });
@@ -153,7 +153,15 @@ impl Scopes {
 
     fn runs_of(&self, scope: ScopeId) -> &[Run] {
         let entry = self.entries[scope];
-        &self.runs[entry.first_run..entry.first_run + entry.runs as usize]
+        &self.runs[entry.first_run as usize..(entry.first_run + entry.runs) as usize]
+    }
+
+    /// Gives back what only interning needs. Nothing is interned any more.
+    pub(crate) fn close(&mut self) {
+        self.slots = Vec::new();
+        self.scratch = Vec::new();
+        self.runs.shrink_to_fit();
+        self.entries.shrink_to_fit();
     }
 
     /// Number of variables in `scope`.

@@ -15,6 +15,7 @@ mod values;
 mod vtree;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -128,8 +129,8 @@ impl Weights {
 pub struct Circuit {
     variables: Variables,
     graph: DiGraph<Node, ()>,
-    weights: IdVec<WeightsId, Weights>,
-    dists: IdVec<DistId, Dist>,
+    weights: Arc<IdVec<WeightsId, Weights>>,
+    dists: Arc<IdVec<DistId, Dist>>,
     root: NodeId,
     specialised: bool,
 }
@@ -140,8 +141,8 @@ impl Circuit {
         Circuit {
             variables,
             graph: DiGraph::new(),
-            weights: IdVec::new(),
-            dists: IdVec::new(),
+            weights: Arc::default(),
+            dists: Arc::default(),
             root: NodeId(0),
             specialised: false,
         }
@@ -204,25 +205,29 @@ impl Circuit {
     /// Adds a sum layer of `units` units over all units of the inputs, with weights of its own.
     pub fn sum(&mut self, units: u32, inputs: &[NodeId], source: WeightSource) -> NodeId {
         let cols = inputs.iter().map(|&input| self.units(input)).sum();
-        let weights = self.weights.push(Weights { rows: units, cols, source });
+        let weights = Arc::make_mut(&mut self.weights).push(Weights { rows: units, cols, source });
         self.add_over(Op::Sum { weights }, units, inputs)
     }
 
     /// Adds a mixing layer of inputs as wide as the first, with weights of its own.
     pub fn mixing(&mut self, inputs: &[NodeId], source: WeightSource) -> NodeId {
         let units = inputs.first().map_or(1, |&input| self.units(input));
-        let weights = self.weights.push(Weights { rows: units, cols: inputs.len() as u32, source });
+        let weights = Arc::make_mut(&mut self.weights).push(Weights {
+            rows: units,
+            cols: inputs.len() as u32,
+            source,
+        });
         self.add_over(Op::Mixing { weights }, units, inputs)
     }
 
     /// Adds a weight matrix that one or several layers will share.
     pub fn add_weights(&mut self, weights: Weights) -> WeightsId {
-        self.weights.push(weights)
+        Arc::make_mut(&mut self.weights).push(weights)
     }
 
     /// Adds an array of distributions.
     pub fn add_dist(&mut self, dist: Dist) -> DistId {
-        self.dists.push(dist)
+        Arc::make_mut(&mut self.dists).push(dist)
     }
 
     /// Makes `root` the root.
@@ -299,6 +304,16 @@ impl Circuit {
     /// The leaf distributions.
     pub fn dists(&self) -> &IdVec<DistId, Dist> {
         &self.dists
+    }
+
+    /// The weight layers, which may outlive the circuit.
+    pub fn shared_weights(&self) -> Arc<IdVec<WeightsId, Weights>> {
+        Arc::clone(&self.weights)
+    }
+
+    /// The leaf distributions, which may outlive the circuit.
+    pub fn shared_dists(&self) -> Arc<IdVec<DistId, Dist>> {
+        Arc::clone(&self.dists)
     }
 
     /// The graph itself, for petgraph's algorithms.

@@ -19,6 +19,8 @@ mod numbers;
 mod order;
 mod scope;
 
+use std::sync::Arc;
+
 use super::determinism::{self, Determinism};
 use super::vtree::{self, Vtree};
 use super::{Circuit, SourceMap};
@@ -39,20 +41,26 @@ pub struct Properties {
 }
 
 /// A circuit that passed validation, with the scopes and properties that this proved. Dereferences
-/// to the [`Circuit`]; it cannot be changed.
+/// to the [`Circuit`]; it cannot be changed, and a clone is the same circuit, not a copy.
 #[derive(Clone, Debug)]
 pub struct ValidCircuit {
+    proven: Arc<Proven>,
+    properties: Properties,
+}
+
+/// A circuit and what validation found on its way.
+#[derive(Clone, Debug)]
+struct Proven {
     circuit: Circuit,
     order: Vec<NodeId>,
     scopes: Scopes,
     scope_of: IdVec<NodeId, ScopeId>,
-    properties: Properties,
 }
 
 impl std::ops::Deref for ValidCircuit {
     type Target = Circuit;
     fn deref(&self) -> &Circuit {
-        &self.circuit
+        &self.proven.circuit
     }
 }
 
@@ -60,17 +68,17 @@ impl ValidCircuit {
     /// The nodes that the root reaches, inputs before the nodes that use them, in the depth-first
     /// post-order of the inputs as written; the root is last.
     pub fn order(&self) -> &[NodeId] {
-        &self.order
+        &self.proven.order
     }
 
     /// The interned scopes.
     pub fn scopes(&self) -> &Scopes {
-        &self.scopes
+        &self.proven.scopes
     }
 
     /// The scope of a node.
     pub fn scope(&self, node: NodeId) -> ScopeId {
-        self.scope_of[node]
+        self.proven.scope_of[node]
     }
 
     /// What validation proved.
@@ -81,7 +89,8 @@ impl ValidCircuit {
     /// The vtree that all products follow, if the circuit is structured-decomposable.
     pub fn vtree(&self) -> Option<Vtree<'_>> {
         let structured = self.properties.structured_decomposable;
-        structured.then(|| Vtree::of(&self.circuit, &self.order, &self.scopes, &self.scope_of))
+        let Proven { circuit, order, scopes, scope_of } = &*self.proven;
+        structured.then(|| Vtree::of(circuit, order, scopes, scope_of))
     }
 
     /// The same circuit, deterministic by the word of the format it came from. What is proven stays
@@ -95,7 +104,7 @@ impl ValidCircuit {
 
     /// The circuit, to be changed and validated again.
     pub fn into_circuit(self) -> Circuit {
-        self.circuit
+        Arc::unwrap_or_clone(self.proven).circuit
     }
 }
 
@@ -115,7 +124,7 @@ pub fn validate(
     let checked = check.run();
     let mut found = check.faults;
     found.sort();
-    let (mut order, scopes, scope_of) = match checked {
+    let (mut order, mut scopes, scope_of) = match checked {
         Some(checked) if !found.has_errors() => checked,
         _ => return Err(found),
     };
@@ -125,7 +134,9 @@ pub fn validate(
         structured_decomposable: vtree::splits(&circuit, &order, &scopes, &scope_of).is_some(),
         deterministic: determinism::prove(&circuit, &order),
     };
-    Ok((ValidCircuit { circuit, order, scopes, scope_of, properties }, found))
+    scopes.close();
+    let proven = Arc::new(Proven { circuit, order, scopes, scope_of });
+    Ok((ValidCircuit { proven, properties }, found))
 }
 
 /// Checks what can be checked of a circuit in which some nodes are in doubt, and maybe the root.

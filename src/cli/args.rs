@@ -61,7 +61,8 @@ pub struct Run {
     /// Threads of the CPU engine [default: as many as the machine has]. Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Memory that values may take while running, such as 64MiB.
+    /// Memory that values and weights may take while running, such as 64MiB; what does not fit is made
+    /// again when it is needed. The circuit, its parameters and the data are not counted.
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<ByteSize>,
     /// Evaluate every row in full, even where rows agree.

@@ -67,7 +67,7 @@ pub fn run(args: &Bench) -> Result<Answer, Failure> {
     let peak = on_cpu.then(|| peak::multiply_adds_per_second(threads));
     let step = train_step(args, &ready, &data)?;
     let (eval, arithmetic) = evaluation(args, &ready, &data)?;
-    let plan = engine::planned(&ready.compiled, &args.run, Purpose::Evaluate, batch)?;
+    let plan = engine::planned(&ready.compiled, &args.run, Purpose::Evaluate, batch)?.plan;
     let forward = plan.multiply_adds() as f64 * f64::from(batch);
     let report = Report {
         train_step_ms: step * 1e3,

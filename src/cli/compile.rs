@@ -8,6 +8,7 @@ use super::answer::{Answer, Table, thousands, unwritten};
 use super::args::{Compile, Emit, EngineName, ScheduleName};
 use super::cuda;
 use super::dot::dot;
+use super::engine;
 use super::failure::Failure;
 use super::load::{self, Ready};
 use super::run;
@@ -51,7 +52,7 @@ pub fn run(args: &Compile) -> Result<Answer, Failure> {
     let request = request(args, loaded.circuit.variables())
         .map_err(|faults| Failure::new(faults).with_source(&source))?;
     let ready = load::compiled(source, loaded, request, &args.run)?;
-    let plan = planned(args, &ready, Purpose::Evaluate);
+    let plan = planned(args, &ready, Purpose::Evaluate)?;
     let mut report = report(args, &ready, &plan, start)?;
     if let Some(emit @ (Emit::Plan | Emit::Sharing)) = args.emit
         && let Some(path) = &args.data
@@ -59,7 +60,7 @@ pub fn run(args: &Compile) -> Result<Answer, Failure> {
         let data = load::data(path, &ready.compiled)?;
         report.emit = Some(match emit {
             Emit::Sharing => agreement(args, &ready, &data)?,
-            _ => with_data(args, &ready, &plan, &data),
+            _ => with_data(args, &ready, &plan, &data)?,
         });
     }
     match (&args.output, architecture) {
@@ -79,10 +80,15 @@ pub fn run(args: &Compile) -> Result<Answer, Failure> {
 }
 
 /// The plan, and where values are shared of some data, to evaluate and to train.
-fn with_data(args: &Compile, ready: &Ready, plan: &Plan, data: &Dataset) -> String {
-    let choice = |plan| cpu::choice(plan, data, usize::MAX);
-    let train = planned(args, ready, Purpose::Train);
-    format!("{}{}", plan.text(&choice(plan)), choice(&train))
+fn with_data(
+    args: &Compile,
+    ready: &Ready,
+    plan: &Plan,
+    data: &Dataset,
+) -> Result<String, Diagnostic> {
+    let choice = |plan| cpu::choice(plan, data, engine::spare(plan, args.run.memory));
+    let train = planned(args, ready, Purpose::Train)?;
+    Ok(format!("{}{}", plan.text(&choice(plan)), choice(&train)))
 }
 
 /// A figure of how much the rows of some data agree.
@@ -102,7 +108,8 @@ fn agreement(args: &Compile, ready: &Ready, data: &Dataset) -> Result<String, Di
     drawing::agreement_svg(&ready.spec.name, &agreement)
 }
 
-fn planned(args: &Compile, ready: &Ready, purpose: Purpose) -> Plan {
+/// The plan, within the memory that the user allows, if any.
+fn planned(args: &Compile, ready: &Ready, purpose: Purpose) -> Result<Plan, Diagnostic> {
     let schedule = match args.schedule {
         ScheduleName::Wide => Schedule::Wide,
         ScheduleName::Deep => Schedule::Deep,
@@ -113,7 +120,10 @@ fn planned(args: &Compile, ready: &Ready, purpose: Purpose) -> Plan {
         false => Sharing::WherePays,
     };
     let options = plan::Options { purpose, schedule, batch: args.batch.get(), sharing };
-    plan(&ready.compiled.circuit, &ready.compiled.parameters, &options)
+    match args.run.memory {
+        Some(limit) => engine::within(&ready.compiled, &options, limit),
+        None => Ok(plan(&ready.compiled.circuit, &ready.compiled.parameters, &options)),
+    }
 }
 
 fn report(args: &Compile, ready: &Ready, plan: &Plan, start: Instant) -> Result<Report, Failure> {

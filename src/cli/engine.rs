@@ -9,43 +9,79 @@ use super::size::ByteSize;
 use crate::compile::Compiled;
 use crate::diag::{Code, Diagnostic};
 use crate::engine::Executable;
-use crate::engine::cpu::CpuExecutable;
+use crate::engine::cpu::{BoundedExecutable, CpuExecutable};
 use crate::engine::cuda;
-use crate::plan::{self, Plan, Purpose, Schedule, Sharing, plan};
+use crate::plan::{self, Plan, Purpose, Schedule, Sharing};
+
+/// A plan and what memory allows it.
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// Threads that there is room for.
+    pub threads: usize,
+    /// Bytes for what is found in data that are prepared.
+    pub spare: usize,
+}
 
 /// Plans the circuit for rows in batches of `batch`, within the memory that the user allows, if any:
-/// level by level where that fits, else depth first.
+/// level by level where that fits, else depth first, else segment by segment. Which one it is does not
+/// depend on the number of threads, nor does what is kept of data, on both of which bits depend.
 ///
 /// # Errors
-/// E0702 when not even that fits.
+/// E0702 when not even one thread has room.
 pub fn planned(
     compiled: &Compiled,
     run: &Run,
     purpose: Purpose,
     batch: u32,
-) -> Result<Plan, Failure> {
-    let make = |schedule| {
-        let sharing = match run.no_sharing || run.engine != EngineName::Cpu {
-            true => Sharing::Off,
-            false => Sharing::WherePays,
-        };
-        let options = plan::Options { purpose, schedule, batch, sharing };
-        plan(&compiled.circuit, &compiled.parameters, &options)
+) -> Result<Planned, Failure> {
+    let sharing = match run.no_sharing || run.engine != EngineName::Cpu {
+        true => Sharing::Off,
+        false => Sharing::WherePays,
     };
-    let wide = make(Schedule::Wide);
-    let Some(limit) = run.memory else { return Ok(wide) };
-    let needs = |plan: &Plan| ByteSize(plan.memory().activations(run::threads(run)) as u64);
-    if needs(&wide) <= limit {
-        return Ok(wide);
-    }
-    let deep = make(Schedule::Deep);
-    if needs(&deep) <= limit {
-        return Ok(deep);
-    }
-    let message = format!("the plan keeps {} of values, more than {limit}", needs(&deep));
-    Err(Diagnostic::new(Code::E0702, message)
-        .help("fewer threads or smaller batches need less")
-        .into())
+    let options = plan::Options { purpose, schedule: Schedule::Wide, batch, sharing };
+    let threads = run::threads(run);
+    let Some(limit) = run.memory else {
+        let plan = plan::plan(&compiled.circuit, &compiled.parameters, &options);
+        return Ok(Planned { plan, threads, spare: usize::MAX });
+    };
+    let plan = within(compiled, &options, limit)?;
+    let memory = plan.memory();
+    let spare = spare(&plan, Some(limit));
+    // While it looks for rows that agree an engine may hold as much again as it keeps.
+    let room = bytes(limit) - 2 * spare;
+    let fitting = (1..=threads).rev().find(|&threads| memory.limited(threads) <= room);
+    Ok(Planned { plan, threads: fitting.unwrap_or(1), spare })
+}
+
+/// Bytes of a limit for what is found in data that are prepared: a quarter of those that one thread
+/// leaves.
+pub fn spare(plan: &Plan, limit: Option<ByteSize>) -> usize {
+    let left = |limit| bytes(limit).saturating_sub(plan.memory().limited(1));
+    limit.map_or(usize::MAX, |limit| left(limit) / 4)
+}
+
+fn bytes(ByteSize(bytes): ByteSize) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// A plan that one thread has room for.
+///
+/// # Errors
+/// E0702 if there is none; it says what the least one takes.
+pub fn within(
+    compiled: &Compiled,
+    options: &plan::Options,
+    limit: ByteSize,
+) -> Result<Plan, Diagnostic> {
+    let planned = plan::within(&compiled.circuit, &compiled.parameters, options, bytes(limit));
+    planned.map_err(|least| {
+        let (least, batch) = (ByteSize(least as u64), options.batch);
+        let message = format!("values and weights take {least} at least, more than {limit}");
+        Diagnostic::new(Code::E0702, message).help(format!(
+            "allow more by `--memory`, or take smaller batches: these are of {batch} rows"
+        ))
+    })
 }
 
 /// The circuit, ready to run on the engine that the user chose.
@@ -59,10 +95,13 @@ pub fn executable(
     batch: u32,
 ) -> Result<Box<dyn Executable>, Failure> {
     run::check(run)?;
-    let plan = planned(compiled, run, purpose, batch)?;
+    let Planned { plan, threads, spare } = planned(compiled, run, purpose, batch)?;
     if run.engine == EngineName::Cuda {
         let cache = super::cuda::cache();
-        let threads = run::threads(run);
+        if plan.bounded.is_some() {
+            let fault = Diagnostic::new(Code::E0702, "the CUDA engine runs no plan of segments");
+            return Err(fault.help("allow more by `--memory`, or use the CPU engine").into());
+        }
         return Ok(Box::new(cuda::executable(
             Arc::clone(compiled),
             plan,
@@ -70,5 +109,8 @@ pub fn executable(
             cache.as_ref(),
         )?));
     }
-    Ok(Box::new(CpuExecutable::new(Arc::clone(compiled), plan, run::threads(run))?))
+    Ok(match plan.bounded {
+        Some(_) => Box::new(BoundedExecutable::new(compiled, plan, threads)?),
+        None => Box::new(CpuExecutable::new(Arc::clone(compiled), plan, threads)?.keeping(spare)),
+    })
 }

@@ -7,9 +7,9 @@ use super::answer::{Answer, Table, decimal, thousands, unwritten};
 use super::args::Eval;
 use super::failure::Failure;
 use super::{engine, load, run};
-use crate::data::write::write_whole;
+use crate::data::{self, write::write_whole};
 use crate::diag::{Code, Diagnostic};
-use crate::model::Evaluation;
+use crate::model::{Evaluation, Model, evaluate};
 use crate::plan::Purpose;
 
 /// Rows evaluated together.
@@ -26,10 +26,15 @@ pub fn run(args: &Eval, json: bool) -> Result<Answer, Failure> {
     if to_stdout && json {
         return Err(Failure::usage("`--per-row -` and `--json` both want standard output"));
     }
-    let (model, _) = load::model(&args.model, &args.run)?;
-    let data = load::data(&args.data, &model.compiled)?;
-    let mut executable = engine::executable(&model.compiled, &args.run, Purpose::Evaluate, BATCH)?;
-    let evaluation = model.evaluate(executable.as_mut(), &data);
+    let (Model { compiled, flat, .. }, _) = load::model(&args.model, &args.run)?;
+    let mut executable = engine::executable(&compiled, &args.run, Purpose::Evaluate, BATCH)?;
+    // A bounded plan needs the circuit no more, and others want its place.
+    let variables = compiled.written.variables().clone();
+    drop(compiled);
+    executable.load(&flat);
+    drop(flat);
+    let data = data::read(&args.data, &variables)?;
+    let evaluation = evaluate(executable.as_mut(), &data);
     if let Some(fault) = executable.fault() {
         return Err(fault.into());
     }

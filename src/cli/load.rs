@@ -19,6 +19,10 @@ use crate::spec::{Spanned, Spec, StructureSpec};
 use crate::structure::{self, Loaded};
 use crate::variables::Variables;
 
+/// Nodes of a circuit that is rewritten though memory is short: rewriting takes about as much as the
+/// circuit does.
+const MOST_REWRITTEN: usize = 1 << 20;
+
 /// A circuit that is ready to be planned.
 pub struct Ready {
     /// Its text.
@@ -69,9 +73,10 @@ pub fn compiled(
         || matches!(described, Some(StructureSpec::Import(_)));
     let is_diagram = is_foreign && properties.structured_decomposable;
     let made = structure::parameterizer(&spec, &Registry::new());
+    let is_large = run.memory.is_some() && circuit.node_count() > MOST_REWRITTEN;
     let options = Options {
         sectors: spec.sectors.value,
-        no_rewrite: run.no_rewrite || is_diagram,
+        no_rewrite: run.no_rewrite || is_diagram || is_large,
         request,
         declared_deterministic,
     };

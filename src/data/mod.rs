@@ -134,6 +134,20 @@ impl Dataset {
         }
     }
 
+    /// Writes up to [`LANES`] values of `var` to `out`: that of `rows[lane]` is `out[lane]`. A missing value
+    /// is NaN, and so is every value past the last row.
+    ///
+    /// # Panics
+    /// When there are more rows than `out` has places, or a row or the variable does not exist.
+    pub fn column(&self, var: VarId, rows: &[u32], out: &mut [f32]) {
+        assert!(var.index() < self.columns(), "variable {var} of {} columns", self.columns());
+        let (lanes, rest) = out.split_at_mut(rows.len());
+        for (out, &row) in lanes.iter_mut().zip(rows) {
+            *out = self.store.value(row as usize * self.columns() + var.index());
+        }
+        rest.fill(f32::NAN);
+    }
+
     /// The rows `rows` as a data set of their own.
     ///
     /// # Panics

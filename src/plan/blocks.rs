@@ -37,6 +37,26 @@ pub(super) fn groups(parameters: &Parameters, parts: &[Part]) -> Vec<Group> {
     groups
 }
 
+/// Groups of segments: neighbours that import nothing until there are enough sectors, others by
+/// themselves.
+pub(super) fn groups_of_segments(parameters: &Parameters, parts: &[Part]) -> Vec<Group> {
+    let mut groups = Vec::new();
+    let mut first = 0;
+    let mut layers = 0;
+    for (number, part) in parts.iter().enumerate() {
+        let own = part.coefficients.iter().filter(|entry| layer(parameters, entry).is_some());
+        layers += own.count();
+        let next = parts.get(number + 1);
+        let alone = |part: &Part| !part.imports.is_empty();
+        let ends = layers >= 2 * ENOUGH || number + 2 >= parts.len();
+        if ends || alone(part) || next.is_none_or(alone) {
+            groups.push(group(parameters, parts, first, number + 1));
+            (first, layers) = (number + 1, 0);
+        }
+    }
+    groups
+}
+
 /// The weight layer of some coefficients, if a parameterizer may make it. Weights that rewriting
 /// appended are frozen, and no sector.
 fn layer(parameters: &Parameters, entry: &Coefficients) -> Option<WeightsId> {

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::arena::{Tenant, allocate};
-use super::blocks::{groups, making};
+use super::blocks::{groups, groups_of_segments, making};
+use super::bounded::renumber_imports;
 use super::emit::{Emitted, emit};
 use super::layout::shared;
 use super::parts::{Component, components};
@@ -51,44 +52,75 @@ const TASKS: usize = 16;
 /// any more are not made.
 pub fn plan(circuit: &ValidCircuit, parameters: &Parameters, options: &Options) -> Plan {
     let blocks = sparse::find(circuit);
-    let components = if blocks.is_empty() { components(circuit) } else { Vec::new() };
-    let mut imports = HashMap::new();
-    for (part, component) in components.iter().enumerate() {
-        for (output, &node) in component.outputs.iter().enumerate() {
-            imports.insert(node, (part as u32, output as u32));
-        }
-    }
+    let mut components = if blocks.is_empty() { components(circuit) } else { Vec::new() };
+    let root = vec![circuit.root()];
+    let nodes = if components.is_empty() { circuit.order().to_vec() } else { root.clone() };
+    components.push(Component { outputs: root, nodes });
+    planned(circuit, parameters, options, &blocks, &components, Cut::Parts)
+}
+
+/// What the components of a circuit are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Parts that share nothing, and the head.
+    Parts,
+    /// Segments that import others before them, the last of which is the head.
+    Segments,
+}
+
+/// Plans components, of which the last is the head.
+pub(super) fn planned(
+    circuit: &ValidCircuit,
+    parameters: &Parameters,
+    options: &Options,
+    blocks: &Blocks,
+    components: &[Component],
+    cut: Cut,
+) -> Plan {
     let mut planner = Planner {
         circuit,
-        blocks: &blocks,
+        blocks,
         options,
+        cut,
         programs: Vec::new(),
         number: HashMap::new(),
         parts: Vec::new(),
         coefficients: 0,
     };
     let nothing = HashMap::new();
-    for Component { outputs, nodes } in &components {
-        planner.part(outputs, nodes, &nothing);
+    let mut imports = HashMap::new();
+    for (part, Component { outputs, nodes }) in components.iter().enumerate() {
+        // Parts may read a leaf that another hands to the head; they make it themselves.
+        let is_head = part + 1 == components.len();
+        let known = if is_head || cut == Cut::Segments { &imports } else { &nothing };
+        planner.part(outputs, nodes, known);
+        for (output, &node) in outputs.iter().enumerate() {
+            imports.insert(node, (part as u32, output as u32));
+        }
     }
-    let root = [circuit.root()];
-    let below = if components.is_empty() { circuit.order() } else { &root };
-    planner.part(&root, below, &imports);
     let Planner { programs, parts, coefficients, .. } = planner;
     let tiles = (options.batch as usize).div_ceil(LANES);
-    let below_head = components.len().max(1);
-    let groups = groups(parameters, &parts);
+    let below_head = (parts.len() - 1).max(1);
+    let groups = match cut {
+        Cut::Parts => groups(parameters, &parts),
+        Cut::Segments => groups_of_segments(parameters, &parts),
+    };
+    let shards = match cut {
+        Cut::Parts => TASKS.div_ceil(below_head).min(tiles).max(1),
+        Cut::Segments => 1,
+    };
     let sectors = groups.iter().flat_map(|group| &group.blocks).map(|block| block.sectors.len());
     let shares = options.sharing != Sharing::Off && options.schedule == Schedule::Wide;
     let mut plan = Plan {
         purpose: options.purpose,
         schedule: options.schedule,
         batch: options.batch,
-        shards: TASKS.div_ceil(below_head).min(tiles).max(1) as u32,
+        shards: shards as u32,
         sectors: sectors.sum::<usize>() as u32,
         policy: options.sharing,
         sharing: Vec::new(),
         keeps: false,
+        bounded: None,
         programs,
         parts,
         making: making(parameters, &groups),
@@ -108,6 +140,7 @@ struct Planner<'a> {
     circuit: &'a ValidCircuit,
     blocks: &'a Blocks,
     options: &'a Options,
+    cut: Cut,
     programs: Vec<Program>,
     number: HashMap<Program, u32>,
     parts: Vec<Part>,
@@ -125,6 +158,10 @@ impl Planner<'_> {
         let emitted = emit(self.circuit, self.blocks, outputs, nodes, imports, schedule);
         let Emitted { mut program, columns, mut coefficients } = emitted;
         place(&mut program, self.options.purpose);
+        let imports = match self.cut {
+            Cut::Parts => (0..program_imports(&program)).collect(),
+            Cut::Segments => renumber_imports(&mut program),
+        };
         let first_coefficient = self.coefficients;
         coefficients.iter_mut().for_each(|entry| entry.at += first_coefficient);
         self.coefficients += program.coefficients as usize;
@@ -144,9 +181,18 @@ impl Planner<'_> {
                 number
             }
         };
-        let part = Part { program, columns, first_coefficient, coefficients, has_zeros };
+        let part = Part { program, columns, imports, first_coefficient, coefficients, has_zeros };
         self.parts.push(part);
     }
+}
+
+/// One more than the last part that a program imports.
+fn program_imports(program: &Program) -> u32 {
+    let imports = program.steps.iter().filter_map(|step| match step.op {
+        Op::Import { part, .. } => Some(part + 1),
+        _ => None,
+    });
+    imports.max().unwrap_or(0)
 }
 
 /// Gives every value its place, and the program its sizes.

@@ -91,7 +91,7 @@ pub struct Memory {
     pub outputs: usize,
     /// What a worker makes weights in.
     pub making: usize,
-    /// Coefficients.
+    /// Coefficients; of a bounded plan a worker has those of its own.
     pub coefficients: usize,
     /// Gradients by coefficients, a copy a shard, with their partial sums, and by shared tensors, a
     /// copy a group.
@@ -99,13 +99,21 @@ pub struct Memory {
     /// Logits and their two moments, where the engine keeps them while it learns; what the caller keeps of
     /// them is not counted.
     pub learned: usize,
+    /// The copy of the parameters that a bounded plan keeps for evaluations.
+    pub parameters: usize,
 }
 
 impl Memory {
+    /// Bytes that a limit counts, with so many workers: all but parameters.
+    pub fn limited(&self, workers: usize) -> usize {
+        self.total(workers) - self.parameters
+    }
+
     /// Bytes in all with so many workers.
     pub fn total(&self, workers: usize) -> usize {
         let making = workers * self.making;
-        self.activations(workers) + making + self.coefficients + self.gradients + self.learned
+        let weights = self.coefficients + self.gradients + self.learned + self.parameters;
+        self.activations(workers) + making + weights
     }
 
     /// Bytes of activations with so many workers.
@@ -128,7 +136,7 @@ impl super::Making {
 }
 
 /// Bytes of a number.
-const WORD: usize = 4;
+pub(super) const WORD: usize = 4;
 
 impl Plan {
     /// Bytes of a run.
@@ -139,6 +147,25 @@ impl Plan {
             rows as usize * row
         };
         let scratch = (0..self.programs.len()).map(|p| self.scratch(p) * row);
+        let worker =
+            self.programs.iter().map(arenas).max().unwrap_or(0) + scratch.max().unwrap_or(0);
+        // Of each row ln p in f64, and its number if it is in doubt.
+        // How often it occurs, where it is read, and who stands for it.
+        let per_row = self.tiles() * LANES * (2 * 8 + 5 * 4);
+        let making_bytes = self.making.numbers() * WORD;
+        if let Some(bounded) = &self.bounded {
+            let bytes = self.bounded_bytes(bounded);
+            return Memory {
+                worker: worker + bytes.worker,
+                data: 0,
+                outputs: bytes.outputs + per_row,
+                making: making_bytes,
+                coefficients: 0,
+                gradients: bytes.shared,
+                learned: 0,
+                parameters: bounded.parameters * WORD,
+            };
+        }
         let train = self.purpose == Purpose::Train;
         let outputs: usize =
             self.below_head().iter().map(|part| self.output_rows(part, train)).sum();
@@ -147,14 +174,10 @@ impl Plan {
         let partial: usize = partial.sum();
         let (sharing, shared) = self.sharing_bytes();
         Memory {
-            worker: self.programs.iter().map(arenas).max().unwrap_or(0)
-                + scratch.max().unwrap_or(0)
-                + sharing,
+            worker: worker + sharing,
             data: self.variables as usize * row * self.tiles(),
-            // And of each row ln p in f64, and its number if it is in doubt.
-            // How often it occurs, where it is read, and who stands for it.
-            outputs: outputs * self.tiles() * row + self.tiles() * LANES * (2 * 8 + 5 * 4) + shared,
-            making: self.making.numbers() * WORD,
+            outputs: outputs * self.tiles() * row + per_row + shared,
+            making: making_bytes,
             coefficients: self.coefficients * WORD,
             gradients: if train {
                 (self.shards as usize * (self.coefficients + partial) + making) * WORD
@@ -162,6 +185,7 @@ impl Plan {
                 0
             },
             learned: if train { 3 * self.making.learned * WORD } else { 0 },
+            parameters: 0,
         }
     }
 

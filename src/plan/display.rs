@@ -33,6 +33,17 @@ fn write_plan(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
         plan.sectors,
         plan.live_regions()
     )?;
+    if let Some(bounded) = &plan.bounded {
+        writeln!(
+            f,
+            "  bounded: segments={} waves={} groups={} kept rows={} exponents={}; nothing shared",
+            plan.below_head().len(),
+            bounded.waves.len(),
+            plan.groups.len(),
+            bounded.rows,
+            bounded.exponents
+        )?;
+    }
     write!(
         f,
         "  bytes worker={} data={} outputs={} making={} coefficients={} gradients={}",

@@ -20,6 +20,7 @@
 
 mod arena;
 mod blocks;
+mod bounded;
 mod build;
 mod check;
 mod choice;
@@ -29,11 +30,13 @@ mod emit;
 mod interning;
 pub(crate) mod layout;
 mod parts;
+mod segments;
 mod spaces;
 mod sparse;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::bounded::{Bounded, Place, bounded, bounded_by, within};
 pub use self::build::{Options, Sharing, plan};
 pub use self::check::{PlanFault, check};
 pub(crate) use self::choice::Counts;
@@ -114,9 +117,9 @@ pub enum Op {
     },
     /// Ones.
     One,
-    /// An output of a part. In the head alone.
+    /// An output of a part. In the head alone, but for bounded plans.
     Import {
-        /// Which part.
+        /// Which of the parts that it imports: of the head, of all.
         part: u32,
         /// Which of its outputs.
         output: u32,
@@ -365,6 +368,9 @@ pub struct Part {
     pub program: u32,
     /// What each local column reads.
     pub columns: Vec<Column>,
+    /// The parts that it reads, by the numbers that its imports have: of the head, all below it; in a
+    /// bounded plan, those it names, each before it.
+    pub imports: Vec<u32>,
     /// Where its coefficients begin; they end where the next part's begin.
     pub first_coefficient: usize,
     /// Its coefficients, in their order.
@@ -423,6 +429,8 @@ pub struct Plan {
     pub sharing: Vec<Option<Spaces>>,
     /// Whether shared values are kept from the way forward to that back, rather than made again.
     pub keeps: bool,
+    /// How its parts follow each other, if they are segments that are kept one by one.
+    pub bounded: Option<Bounded>,
 }
 
 impl Plan {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use pcc::circuit::{Circuit, SourceMap, Values};
 use pcc::compile::{Compiled, Options, compile};
 use pcc::data::Dataset;
-use pcc::engine::cpu::{CpuExecutable, Evaluated};
+use pcc::engine::cpu::{BoundedExecutable, CpuExecutable, Evaluated};
 use pcc::engine::{Executable, Tally, reference};
 use pcc::ids::VarId;
-use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
+use pcc::plan::{self, Purpose, Schedule, Sharing, bounded_by, plan};
 use pcc::rewrite::Request;
 use pcc::sample::sample_rows;
 use pcc::sector::SectorKind;
@@ -218,7 +218,58 @@ struct Seen {
     ops: std::collections::BTreeSet<&'static str>,
     tally: Tally,
     rewritten: usize,
+    cut: Cut,
     evaluated: Evaluated,
+}
+
+/// What bounded plans went through.
+#[derive(Default)]
+struct Cut {
+    segments: usize,
+    importing: usize,
+    in_logs: usize,
+}
+
+impl std::ops::AddAssign for Cut {
+    fn add_assign(&mut self, other: Cut) {
+        self.segments += other.segments;
+        self.importing += other.importing;
+        self.in_logs += other.in_logs;
+    }
+}
+
+/// Cuts the circuit into segments as small as can be and runs them one by one.
+fn check_bounded(
+    name: &str,
+    compiled: &Arc<Compiled>,
+    flat: &[f32],
+    data: &Dataset,
+    expected: &(Vec<f64>, Vec<f64>),
+) -> Cut {
+    let rows: Vec<u32> = (0..data.rows() as u32).collect();
+    let run = |purpose, batch, size| {
+        let schedule = Schedule::Deep;
+        let options = plan::Options { purpose, schedule, batch, sharing: Sharing::Off };
+        let plan = bounded_by(&compiled.circuit, &compiled.parameters, &options, size)?;
+        let engine = BoundedExecutable::new(compiled, plan.clone(), 2).unwrap();
+        Some((engine, plan))
+    };
+    let mut seen = Cut::default();
+    for size in [1, 3] {
+        let Some((mut train, plan)) = run(Purpose::Train, rows.len() as u32, size) else { break };
+        let (mut log_p, mut gradient) = (vec![f64::NAN; rows.len()], vec![f32::NAN; flat.len()]);
+        seen.in_logs += train.gradient(flat, data, &rows, &mut log_p, &mut gradient).in_logs;
+        let name = format!("{name}, segments of {size}");
+        assert_agree(&name, compiled, expected, (&log_p, &gradient));
+        seen.segments += plan.below_head().len();
+        seen.importing += plan.below_head().iter().filter(|part| !part.imports.is_empty()).count();
+        let Some((mut evaluate, _)) = run(Purpose::Evaluate, 70, size) else { break };
+        evaluate.load(flat);
+        let mut again = vec![f64::NAN; rows.len()];
+        evaluate.log_likelihood(data, &rows, &mut again);
+        assert_eq!(log_p, again, "{name}");
+    }
+    seen
 }
 
 fn check_circuit(circuit: Circuit, seed: u64, seen: &mut Seen) {
@@ -258,6 +309,9 @@ fn check_circuit(circuit: Circuit, seed: u64, seen: &mut Seen) {
                 by_cpu_sharing(&name, &compiled, &single, &data, how, 2);
             assert_agree(&name, &compiled, &expected, (&log_p, &gradient));
             seen.tally += tally;
+            if sharing == Sharing::Off {
+                seen.cut += check_bounded(&name, &compiled, &single, &data, &expected);
+            }
             seen.evaluated += evaluated;
             let options = plan::Options {
                 purpose: Purpose::Train,
@@ -299,4 +353,7 @@ fn the_cpu_engine_agrees_with_the_oracle_on_random_circuits() {
     assert!([table, listed, each, dense].iter().all(|&values| values > 0), "{:?}", seen.evaluated);
     assert!(seen.rewritten > 0, "no circuit was rewritten");
     assert!(seen.tally.in_logs > 0, "no row went through the log domain");
+    let Cut { segments, importing, in_logs } = seen.cut;
+    assert!(importing > 100 && segments > 2 * importing, "{segments} segments, {importing} import");
+    assert!(in_logs > 0, "no row of a bounded plan went through the log domain");
 }

@@ -7,6 +7,7 @@ mod foreign;
 mod help;
 mod image;
 mod learned;
+mod memory;
 mod query;
 mod readme;
 mod resume;

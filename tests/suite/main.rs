@@ -2,6 +2,7 @@
 
 mod agreement;
 mod architecture;
+mod bounded;
 mod cli;
 mod cuda;
 mod diagnostics;

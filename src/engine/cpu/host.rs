@@ -16,7 +16,7 @@ pub(crate) fn constant_coefficients(
     part: &Part,
     coefficients: &mut [f32],
 ) -> Least {
-    constants(circuit, part, coefficients)
+    constants(circuit.weights(), circuit.dists(), part, coefficients)
 }
 
 impl CpuExecutable {

@@ -11,7 +11,7 @@ use pulp::{Simd, WithSimd};
 use super::state::PartState;
 use super::weights::{Buffers, Making, Sizes, WeightScratch};
 use crate::engine::{Update, all_finite};
-use crate::param::normalise::{Least, softmax_backward_lanes, softmax_lanes};
+use crate::param::normalise::{Least, softmax_lanes};
 use crate::plan::{Block, LANES};
 use crate::sector::MakerBinding;
 use crate::simd::Vector;
@@ -136,7 +136,7 @@ impl WithSimd for BlockStep<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> (bool, Least) {
         let BlockStep { block, first, update, tiles, states, buffers } = self;
-        let (sizes, kernels) = (Sizes::of(block), Vector(simd));
+        let sizes = Sizes::of(block);
         let (mut finite, mut least) = (true, Least::NONE);
         let numbers = tiles.numbers.chunks_exact_mut(tiles.kinds * tiles.tile);
         for (numbers, places) in numbers.zip(sizes.tiles(block, first)) {
@@ -144,15 +144,13 @@ impl WithSimd for BlockStep<'_> {
             let (means, squares) = moments.split_at_mut(tiles.tile);
             let tile = &mut buffers.tile[..logits.len()];
             let d_tile = &mut buffers.d_tile[..logits.len()];
-            let (rows, entries) = (&mut *buffers.logits, sizes.group);
-            places.read(kernels, |part| &states[part].coefficients, rows, entries, tile);
-            places.read(kernels, |part| states[part].all_gradients(), rows, entries, d_tile);
-            softmax_backward_lanes(simd, tile, d_tile, sizes.row);
+            let rows = &mut *buffers.logits;
+            places.gradients(simd, &sizes, states, rows, [tile, d_tile]);
             finite &= update.apply(logits, d_tile, means, squares);
             tile.copy_from_slice(logits);
             let live = places.at.len() / block.span as usize;
             least = least.and(softmax_lanes(simd, tile, sizes.row, live));
-            places.write(kernels, tile, entries, rows, states);
+            places.write(Vector(simd), tile, sizes.group, rows, states);
         }
         (finite, least)
     }
@@ -172,14 +170,10 @@ impl WithSimd for BlockCheck<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
         let BlockCheck { block, first, states, buffers } = self;
-        let (sizes, kernels) = (Sizes::of(block), Vector(simd));
+        let (sizes, len) = (Sizes::of(block), block.tile());
         sizes.tiles(block, first).all(|places| {
-            let (rows, entries) = (&mut *buffers.logits, sizes.group);
-            let tile = &mut buffers.tile[..entries * LANES];
-            let d_tile = &mut buffers.d_tile[..entries * LANES];
-            places.read(kernels, |part| &states[part].coefficients, rows, entries, tile);
-            places.read(kernels, |part| states[part].all_gradients(), rows, entries, d_tile);
-            softmax_backward_lanes(simd, tile, d_tile, sizes.row);
+            let [tile, d_tile] = [&mut *buffers.tile, buffers.d_tile].map(|tile| &mut tile[..len]);
+            places.gradients(simd, &sizes, states, buffers.logits, [tile, d_tile]);
             all_finite(d_tile)
         })
     }

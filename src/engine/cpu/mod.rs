@@ -9,6 +9,7 @@
 //! by shared tensors group after group of parts.
 
 mod backward;
+mod bounded;
 mod doubt;
 mod forward;
 mod host;
@@ -34,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
+pub use self::bounded::BoundedExecutable;
 use self::doubt::Doubt;
 pub(crate) use self::host::constant_coefficients;
 use self::learned::Learned;
@@ -44,7 +46,7 @@ use self::state::{HeadShard, PartState};
 use self::tile::Workspace;
 use self::weights::{Making, WeightScratch, constants, split};
 use super::{Counts, Executable, Stepper, Tally};
-use crate::compile::Compiled;
+use crate::compile::{Compiled, Numbers};
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
 use crate::drawing::Agreement;
@@ -65,7 +67,7 @@ pub fn agreement(plan: &Plan, data: &Dataset) -> Option<Agreement> {
 
 /// A plan, ready to run on this machine's processor.
 pub struct CpuExecutable {
-    compiled: Arc<Compiled>,
+    numbers: Numbers,
     plan: Plan,
     pool: Arc<rayon::ThreadPool>,
     workers: Vec<Mutex<Worker>>,
@@ -79,6 +81,8 @@ pub struct CpuExecutable {
     shared: Vec<Option<Shared>>,
     /// Data sets that were prepared, the last one last.
     prepared: Vec<Prepared>,
+    /// Bytes that those still to be prepared may take.
+    spare: usize,
     /// Gradients by shared tensors, a buffer a group: those of all makers one after the other.
     d_shared: Vec<Vec<f32>>,
     /// What each group alone learns, ascending, with the number of the group.
@@ -98,7 +102,7 @@ struct Worker {
 
 /// The memory of the thread that calls. A worker is locked by its own thread alone; one that panicked
 /// left nothing behind that the next task does not overwrite.
-fn own_worker(workers: &[Mutex<Worker>]) -> MutexGuard<'_, Worker> {
+fn own_worker<W>(workers: &[Mutex<W>]) -> MutexGuard<'_, W> {
     let index = rayon::current_thread_index().unwrap_or(0) % workers.len();
     workers[index].lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -107,13 +111,17 @@ impl CpuExecutable {
     /// Prepares a plan of `compiled` for `threads` threads; 0 for as many as the machine has.
     ///
     /// # Errors
-    /// E0702 for a plan that may not be run; E0701 when threads cannot be started.
+    /// E0702 for a plan that may not be run, or is bounded; E0701 when threads cannot be started.
     pub fn new(compiled: Arc<Compiled>, plan: Plan, threads: usize) -> Result<Self, Diagnostic> {
         check(&plan).map_err(|fault| Diagnostic::new(Code::E0702, fault.to_string()))?;
+        if plan.bounded.is_some() {
+            return Err(Diagnostic::new(Code::E0702, "a plan of segments is not run part by part"));
+        }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .map_err(|error| Diagnostic::new(Code::E0701, format!("no threads: {error}")))?;
+        let numbers = compiled.numbers();
         let shared = Shared::all(&plan);
         let worker = |_| {
             Mutex::new(Worker {
@@ -129,11 +137,12 @@ impl CpuExecutable {
         };
         let mut states: Vec<PartState> = plan.parts.iter().map(state).collect();
         for (part, state) in plan.parts.iter().zip(&mut states) {
-            state.constant_least = constants(&compiled.circuit, part, &mut state.coefficients);
+            state.constant_least =
+                constants(&numbers.weights, &numbers.dists, part, &mut state.coefficients);
         }
         let mut ranges = Vec::new();
         for (number, group) in plan.groups.iter().enumerate() {
-            let making = Making::of(&compiled, &plan, group);
+            let making = Making::of(&numbers, &plan, group);
             ranges.extend(making.own_ranges().into_iter().map(|range| (range, number)));
         }
         ranges.sort_by_key(|(range, _)| range.start);
@@ -146,7 +155,7 @@ impl CpuExecutable {
         let offsets = plan.programs.iter().map(logs::offsets).collect();
         let plan_rows = plan.tiles() * LANES;
         Ok(CpuExecutable {
-            compiled,
+            numbers,
             plan,
             pool: Arc::new(pool),
             workers,
@@ -156,11 +165,17 @@ impl CpuExecutable {
             rows: BatchRows::new(plan_rows),
             shared,
             prepared: Vec::new(),
+            spare: usize::MAX,
             d_shared,
             ranges,
             learned: Vec::new(),
             offsets,
         })
+    }
+
+    /// The same, keeping at most so many bytes of all data that are prepared.
+    pub fn keeping(self, bytes: usize) -> Self {
+        CpuExecutable { spare: bytes, ..self }
     }
 
     /// The plan that is run.
@@ -202,10 +217,10 @@ impl CpuExecutable {
     }
 
     fn make_weights(&mut self, flat: &[f32]) {
-        let CpuExecutable { compiled, plan, pool, workers, states, .. } = self;
+        let CpuExecutable { numbers, plan, pool, workers, states, .. } = self;
         pool.install(|| {
             let make = |(group, states): (&Group, &mut [PartState])| {
-                let making = Making::of(compiled, plan, group);
+                let making = Making::of(numbers, plan, group);
                 let least = making.make(flat, states, &mut own_worker(workers).weights);
                 making.certify(plan, least, states);
             };
@@ -234,7 +249,7 @@ impl CpuExecutable {
 
     /// From the gradients by coefficients to those by parameters.
     fn collect(&mut self, flat: &[f32], gradient: &mut [f32]) {
-        let CpuExecutable { compiled, plan, pool, workers, states, d_shared, ranges, .. } = self;
+        let CpuExecutable { numbers, plan, pool, workers, states, d_shared, ranges, .. } = self;
         let own = split(gradient, ranges, plan.groups.len());
         pool.install(|| {
             let groups = by_group(&plan.groups, states).zip(own).zip(&mut *d_shared);
@@ -242,12 +257,12 @@ impl CpuExecutable {
                 states.iter_mut().for_each(PartState::join_shards);
                 d_shared.fill(0.0);
                 let scratch = &mut own_worker(workers).weights;
-                let making = Making::of(compiled, plan, group);
+                let making = Making::of(numbers, plan, group);
                 making.back(flat, states, &mut own, d_shared, scratch);
             });
         });
         let mut first = 0;
-        for maker in compiled.parameters.makers() {
+        for maker in numbers.parameters.makers() {
             let target = &mut gradient[maker.shared.clone()];
             target.fill(0.0);
             let range = first..first + target.len();
@@ -262,20 +277,20 @@ impl CpuExecutable {
     /// From the gradients by coefficients to expected counts.
     fn count(&mut self, counts: &mut Counts<f32>) {
         counts.clear();
-        let CpuExecutable { compiled, plan, pool, states, ranges, .. } = self;
+        let CpuExecutable { numbers, plan, pool, states, ranges, .. } = self;
         let own = split(&mut counts.weights, ranges, plan.groups.len());
         pool.install(|| {
             let groups = by_group(&plan.groups, states).zip(own);
             groups.for_each(|((group, states), mut own)| {
                 states.iter_mut().for_each(PartState::join_shards);
-                Making::of(compiled, plan, group).count_weights(states, &mut own);
+                Making::of(numbers, plan, group).count_weights(states, &mut own);
             });
         });
         let mut states = &states[..];
         for group in &plan.groups {
             let (own, rest) = states.split_at((group.parts.1 - group.parts.0) as usize);
             states = rest;
-            Making::of(compiled, plan, group).count_leaves(own, counts);
+            Making::of(numbers, plan, group).count_leaves(own, counts);
         }
     }
 
@@ -391,6 +406,7 @@ impl Executable for CpuExecutable {
             return known.bytes();
         }
         let plan = &self.plan;
+        let limit = limit.min(self.spare);
         let Some(prepared) = self.pool.install(|| Prepared::new(data, plan, limit)) else {
             return 0;
         };
@@ -403,6 +419,7 @@ impl Executable for CpuExecutable {
             let found = state.shards.iter_mut().filter_map(|shard| shard.found.as_mut());
             found.for_each(|found| found.reserve(prepared.found(part)));
         }
+        self.spare = self.spare.saturating_sub(bytes);
         self.prepared.push(prepared);
         bytes
     }

@@ -9,7 +9,7 @@ use super::passes::{Batch, HeadPass, PartBack, PartForward};
 use super::shared::{How, Prepared, Shared, SharedPart};
 use super::state::{HeadShard, PartState};
 use super::{CpuExecutable, Worker, own_worker};
-use crate::compile::Compiled;
+use crate::compile::Numbers;
 
 /// The engine while a batch moves: what all tasks read, and what each has for itself.
 pub(super) struct Moving<'a> {
@@ -23,7 +23,7 @@ pub(super) struct Moving<'a> {
 /// What the tasks of a batch read.
 #[derive(Clone, Copy)]
 pub(super) struct Tasks<'a> {
-    pub(super) compiled: &'a Compiled,
+    pub(super) numbers: &'a Numbers,
     pub(super) batch: Batch<'a>,
     pub(super) pool: &'a rayon::ThreadPool,
     pub(super) workers: &'a [Mutex<Worker>],
@@ -36,7 +36,7 @@ impl CpuExecutable {
     pub(super) fn moving(&mut self, missing: bool) -> Moving<'_> {
         let rows = &self.rows;
         let tasks = Tasks {
-            compiled: &self.compiled,
+            numbers: &self.numbers,
             batch: rows.batch(&self.plan, &self.data, missing),
             pool: &self.pool,
             workers: &self.workers,

@@ -6,7 +6,7 @@ use super::backward::{Exports, NoExports, Sums, backward};
 use super::forward::{Imports, NoImports, Unit, forward};
 use super::kernels::total;
 use super::state::{HeadShard, PartState, Shard};
-use super::tile::{Workspace, exponent_span, span};
+use super::tile::{Arenas, Workspace, exponent_span, span};
 use crate::plan::{LANES, NOWHERE, Part, Plan, Program, Value};
 use crate::simd::align;
 
@@ -168,6 +168,41 @@ pub(super) struct HeadPass<'a> {
     pub(super) workspace: &'a mut Workspace,
 }
 
+/// What the root says of one row.
+pub(super) struct RootLane {
+    mantissa: f32,
+    pub(super) log_p: f64,
+    /// Whether linear arithmetic lost nothing that counts.
+    pub(super) is_sure: bool,
+}
+
+impl RootLane {
+    /// The derivative of ln p by the mantissa, of so many rows alike; zero for rows without a gradient, or
+    /// that are in doubt.
+    #[inline(always)]
+    pub(super) fn seed(&self, weight: f32) -> f32 {
+        if self.is_sure && self.mantissa > 0.0 { weight / self.mantissa } else { 0.0 }
+    }
+}
+
+/// Reads the root of a program that has run forward.
+#[inline(always)]
+pub(super) fn root_lane(unit: &Unit<'_>, arenas: &Arenas<'_>, lane: usize) -> RootLane {
+    let root = &unit.program.values[unit.program.outputs[0] as usize];
+    let mantissa = arenas.values[span(root.rows, 1)][lane];
+    let (exponent, bound) = match root.exponent {
+        NOWHERE => (0, 0.0),
+        _ => {
+            let at = exponent_span(root).start + lane;
+            (arenas.exponents[at], if unit.certified { 0.0 } else { arenas.bounds[at] })
+        }
+    };
+    let log_p = f64::from(mantissa).ln() + f64::from(exponent) * std::f64::consts::LN_2;
+    // Written so that a bound that is no number raises doubt too.
+    let is_sure = bound == 0.0 || bound <= mantissa * DOUBT;
+    RootLane { mantissa, log_p, is_sure }
+}
+
 /// A row whose bound passes this share of its value is in doubt.
 const DOUBT: f32 = 1.0 / (1 << 20) as f32;
 
@@ -191,23 +226,12 @@ impl WithSimd for HeadPass<'_> {
             let mut seeds = [0.0; LANES];
             let live = LANES.min(batch.rows - tile * LANES);
             for (lane, seed) in seeds.iter_mut().enumerate().take(live) {
-                let mantissa = arenas.values[span(root.rows, 1)][lane];
-                let (exponent, bound) = match root.exponent {
-                    NOWHERE => (0, 0.0),
-                    _ => {
-                        let at = exponent_span(root).start + lane;
-                        (arenas.exponents[at], if certified { 0.0 } else { arenas.bounds[at] })
-                    }
-                };
-                let log = f64::from(mantissa).ln() + f64::from(exponent) * std::f64::consts::LN_2;
-                shard.log_p[place * LANES + lane] = log;
-                // Written so that a bound that is no number raises doubt too.
-                let sure = bound == 0.0 || bound <= mantissa * DOUBT;
-                if !sure {
+                let found = root_lane(&unit, &arenas, lane);
+                shard.log_p[place * LANES + lane] = found.log_p;
+                if !found.is_sure {
                     shard.in_doubt.push((tile * LANES + lane) as u32);
-                } else if mantissa > 0.0 {
-                    *seed = batch.weights[tile * LANES + lane] / mantissa;
                 }
+                *seed = found.seed(batch.weights[tile * LANES + lane]);
             }
             if self.train && root.gradient != NOWHERE {
                 arenas.gradients[span(root.gradient, 1)].copy_from_slice(&seeds);

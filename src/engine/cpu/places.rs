@@ -6,6 +6,8 @@ use std::ops::Range;
 use pulp::Simd;
 
 use super::state::PartState;
+use super::weights::Sizes;
+use crate::param::normalise::softmax_backward_lanes;
 use crate::simd::{Kernels, Vector};
 
 /// The sectors of one tile: whole normalisation groups, one in each lane.
@@ -43,7 +45,7 @@ impl Places<'_> {
     /// Fills a tile `[entries][LANES]` from the sectors' numbers, of which `numbers` gives those of each
     /// state. `rows` has room for all of them.
     #[inline(always)]
-    pub(super) fn read<'s, S: Simd>(
+    fn read<'s, S: Simd>(
         &self,
         kernels: Vector<S>,
         numbers: impl Fn(usize) -> &'s [f32],
@@ -59,6 +61,23 @@ impl Places<'_> {
             row.copy_from_slice(&numbers(part)[range]);
         }
         kernels.rows_to_lanes(rows, entries, tile);
+    }
+
+    /// Fills a tile with the sectors' weights, and one with the gradient by their logits: that by coefficients
+    /// taken back through the softmax.
+    #[inline(always)]
+    pub(super) fn gradients<S: Simd>(
+        &self,
+        simd: S,
+        sizes: &Sizes,
+        states: &[PartState],
+        rows: &mut [f32],
+        [tile, d_tile]: [&mut [f32]; 2],
+    ) {
+        let (kernels, entries) = (Vector(simd), sizes.group);
+        self.read(kernels, |part| &states[part].coefficients, rows, entries, tile);
+        self.read(kernels, |part| states[part].all_gradients(), rows, entries, d_tile);
+        softmax_backward_lanes(simd, tile, d_tile, sizes.row);
     }
 
     /// Writes the coefficients of the sectors from a tile `[entries][LANES]`.

@@ -100,6 +100,36 @@ impl PartState {
         }
     }
 
+    /// Room for the numbers of one part after the other, none of more than so many.
+    pub(super) fn alone(numbers: usize, train: bool) -> Self {
+        let shard = Shard {
+            tiles: 0..0,
+            outputs: Vec::new(),
+            exponents: Vec::new(),
+            bounds: Vec::new(),
+            d_coefficients: Vec::with_capacity(if train { numbers } else { 0 }),
+            partial: Vec::new(),
+            found: None,
+            kept: None,
+        };
+        PartState {
+            coefficients: Vec::with_capacity(numbers),
+            constant_least: Least::NONE,
+            certified: false,
+            positive: false,
+            shards: vec![shard],
+        }
+    }
+
+    /// Makes place for a part of so many coefficients, whose values are yet to be written.
+    pub(super) fn resize(&mut self, numbers: usize) {
+        self.coefficients.resize(numbers, 0.0);
+        let d_coefficients = &mut self.shards[0].d_coefficients;
+        if d_coefficients.capacity() > 0 {
+            d_coefficients.resize(numbers, 0.0);
+        }
+    }
+
     pub(super) fn certify(&mut self, program: &Program, least: Least, has_zeros: bool) {
         self.certified = is_certified(program, least, has_zeros);
         self.positive = !least.zero && !has_zeros;

@@ -25,16 +25,16 @@ use crate::plan::Group;
 impl CpuExecutable {
     /// Takes numbers of one kind over, if it has begun to learn.
     pub(super) fn set_learned(&mut self, kind: usize, flat: &[f32]) {
-        let CpuExecutable { compiled, plan, learned, .. } = self;
+        let CpuExecutable { numbers, plan, learned, .. } = self;
         for (group, learned) in plan.groups.iter().zip(learned) {
-            Making::of(compiled, plan, group).set(learned, kind, flat);
+            Making::of(numbers, plan, group).set(learned, kind, flat);
         }
     }
 
     /// Copies numbers of one kind out.
     fn get_learned(&self, kind: usize, flat: &mut [f32]) {
         for (group, learned) in self.plan.groups.iter().zip(&self.learned) {
-            Making::of(&self.compiled, &self.plan, group).get(learned, kind, flat);
+            Making::of(&self.numbers, &self.plan, group).get(learned, kind, flat);
         }
     }
 
@@ -76,7 +76,7 @@ impl CpuExecutable {
         let is_finite = |(group, states): OfGroup<'_>| {
             states.iter_mut().for_each(PartState::join_shards);
             let scratch = &mut own_worker(tasks.workers).weights;
-            Making::of(tasks.compiled, plan, group).has_finite_gradients(states, scratch)
+            Making::of(tasks.numbers, plan, group).has_finite_gradients(states, scratch)
         };
         let one = |((group, states), learned): (OfGroup<'_>, &mut Learned)| {
             tasks.update(group, states, learned, updates)
@@ -111,7 +111,7 @@ impl Tasks<'_> {
         updates: &[Update],
     ) -> bool {
         let plan = self.batch.plan;
-        let making = Making::of(self.compiled, plan, group);
+        let making = Making::of(self.numbers, plan, group);
         let scratch = &mut own_worker(self.workers).weights;
         let (finite, least) = making.step(updates, learned, states, scratch);
         making.certify(plan, least, states);
@@ -126,8 +126,8 @@ fn is_possible(log_p: f64) -> bool {
 
 impl Stepper for CpuExecutable {
     fn begin(&mut self, _data: &Dataset, parameters: &[f32], [first, second]: [&[f32]; 2]) {
-        let CpuExecutable { compiled, plan, learned, .. } = self;
-        let room = |group| Making::of(compiled, plan, group).learned(!second.is_empty());
+        let CpuExecutable { numbers, plan, learned, .. } = self;
+        let room = |group| Making::of(numbers, plan, group).learned(!second.is_empty());
         *learned = plan.groups.iter().map(room).collect();
         self.set_learned(1, first);
         if !second.is_empty() {
@@ -145,7 +145,7 @@ impl Stepper for CpuExecutable {
     ) -> (Tally, Stepped) {
         assert!(!self.learned.is_empty(), "it has not begun");
         assert!(rows.len() <= self.plan.batch as usize, "more rows than the plan's batch");
-        let tensors = self.compiled.parameters.tensors().count();
+        let tensors = self.numbers.parameters.tensors().count();
         assert_eq!(updates.len(), tensors, "an update for each tensor");
         let missing = data.has_missing();
         // Entered once: each entry from outside costs a wake-up.

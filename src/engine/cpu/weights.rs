@@ -11,11 +11,12 @@ use pulp::{Simd, WithSimd};
 use super::places::Places;
 use super::state::PartState;
 use super::tables::{constant_table, least_of_table, table_back, table_counts, table_of};
-use crate::circuit::{ValidCircuit, WeightSource};
-use crate::compile::Compiled;
+use crate::circuit::{WeightSource, Weights};
+use crate::compile::Numbers;
 use crate::engine::Counts;
-use crate::ids::DistId;
-use crate::param::normalise::{Least, softmax_backward_lanes, softmax_lanes};
+use crate::ids::{DistId, IdVec, WeightsId};
+use crate::leaf::Dist;
+use crate::param::normalise::{Least, softmax_lanes};
 use crate::param::{self, Shape, TileGenerator};
 use crate::plan::{Block, Coefficients, Group, LANES, Making as PlannedMaking, Part, Plan, Source};
 use crate::sector::{MakerBinding, Parameters};
@@ -52,7 +53,7 @@ pub(super) struct Buffers<'a> {
 
 /// A group of parts.
 pub(super) struct Making<'a> {
-    pub(super) circuit: &'a ValidCircuit,
+    pub(super) dists: &'a IdVec<DistId, Dist>,
     pub(super) parameters: &'a Parameters,
     pub(super) parts: &'a [Part],
     pub(super) group: &'a Group,
@@ -60,10 +61,10 @@ pub(super) struct Making<'a> {
 
 impl<'a> Making<'a> {
     /// The group of this number.
-    pub(super) fn of(compiled: &'a Compiled, plan: &'a Plan, group: &'a Group) -> Self {
+    pub(super) fn of(numbers: &'a Numbers, plan: &'a Plan, group: &'a Group) -> Self {
         let parts = &plan.parts[group.parts.0 as usize..group.parts.1 as usize];
-        let (circuit, parameters) = (&compiled.circuit, &compiled.parameters);
-        Making { circuit, parameters, parts, group }
+        let Numbers { dists, parameters, .. } = numbers;
+        Making { dists, parameters, parts, group }
     }
 
     /// Leaf tables of all parts: part, distribution, and range of coefficients.
@@ -95,7 +96,7 @@ impl<'a> Making<'a> {
             let raw = self.parameters.leaf(id);
             if !raw.is_empty() {
                 let out = &mut states[number].coefficients[range];
-                let family = self.circuit.dists()[id].family;
+                let family = self.dists[id].family;
                 table_of(family, &flat[raw], out);
                 least = least.and(least_of_table(family, out));
             }
@@ -144,7 +145,7 @@ impl<'a> Making<'a> {
                 let state = &states[number];
                 let table = &state.coefficients[range.clone()];
                 let d_table = &state.shards[0].d_coefficients[range];
-                let family = self.circuit.dists()[id].family;
+                let family = self.dists[id].family;
                 table_back(family, &flat[raw.clone()], table, d_table, own.rows(raw));
             }
         }
@@ -172,7 +173,7 @@ impl<'a> Making<'a> {
         for (number, id, range) in self.tables() {
             let (table, d) =
                 (&states[number].coefficients[range.clone()], states[number].gradients(range));
-            table_counts(self.circuit.dists()[id].family, table, d, counts.leaf_mut(id));
+            table_counts(self.dists[id].family, table, d, counts.leaf_mut(id));
         }
     }
 
@@ -205,13 +206,18 @@ fn range(part: &Part, entry: &Coefficients) -> Range<usize> {
 
 /// Writes what no parameter changes of a part: frozen weights, and tables of frozen leaves. Says how
 /// small they are.
-pub(super) fn constants(circuit: &ValidCircuit, part: &Part, coefficients: &mut [f32]) -> Least {
+pub(super) fn constants(
+    weights: &IdVec<WeightsId, Weights>,
+    dists: &IdVec<DistId, Dist>,
+    part: &Part,
+    coefficients: &mut [f32],
+) -> Least {
     let mut least = Least::NONE;
     for entry in &part.coefficients {
         let out = &mut coefficients[range(part, entry)];
         match entry.source {
             Source::Weights(id) => {
-                let weights = &circuit.weights()[id];
+                let weights = &weights[id];
                 let WeightSource::Frozen(values) = &weights.source else { continue };
                 let cols = weights.cols as usize;
                 for (out, row) in out.chunks_exact_mut(cols).zip(values.chunks_exact(cols)) {
@@ -223,7 +229,7 @@ pub(super) fn constants(circuit: &ValidCircuit, part: &Part, coefficients: &mut 
                 }
             }
             Source::Dist(id) => {
-                let dist = &circuit.dists()[id];
+                let dist = &dists[id];
                 if constant_table(dist, out) {
                     least = least.and(least_of_table(dist.family, out));
                 }
@@ -332,11 +338,9 @@ impl WithSimd for BlockBack<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let BlockBack { maker, block, first, flat, states, .. } = self;
-        let (sizes, kernels) = (Sizes::of(block), Vector(simd));
+        let sizes = Sizes::of(block);
         let Buffers { tile, d_tile, logits, own, work } = self.buffers;
-        let (tile, entries) = (&mut tile[..sizes.group * LANES], sizes.group);
-        let weights = |part: usize| &states[part].coefficients[..];
-        let gradients = |part: usize| states[part].all_gradients();
+        let tile = &mut tile[..block.tile()];
         let (all_own, shared) = (&flat[maker.own.clone()], &flat[maker.shared.clone()]);
         let lengths = block.sectors.iter().map(|&sector| maker.own_row(sector).len());
         let d_own = &mut own[..lengths.sum()];
@@ -344,9 +348,7 @@ impl WithSimd for BlockBack<'_, '_> {
         if let Some(generator) = on_tiles(maker, block) {
             let d_tiles = &mut logits[..places.len() * tile.len()];
             for (d, places) in d_tiles.chunks_exact_mut(tile.len()).zip(places) {
-                places.read(kernels, weights, d_tile, entries, tile);
-                places.read(kernels, gradients, d_tile, entries, d);
-                softmax_backward_lanes(simd, tile, d, sizes.row);
+                places.gradients(simd, &sizes, states, d_tile, [tile, d]);
             }
             generator.backward_tiles(
                 all_own,
@@ -361,10 +363,8 @@ impl WithSimd for BlockBack<'_, '_> {
             let logits = &mut logits[..block.sectors.len() * sizes.sector];
             let d_tile = &mut d_tile[..tile.len()];
             for (groups, places) in logits.chunks_mut(LANES * sizes.group).zip(places) {
-                places.read(kernels, weights, groups, entries, tile);
-                places.read(kernels, gradients, groups, entries, d_tile);
-                softmax_backward_lanes(simd, tile, d_tile, sizes.row);
-                kernels.lanes_to_rows(d_tile, entries, groups);
+                places.gradients(simd, &sizes, states, groups, [tile, d_tile]);
+                Vector(simd).lanes_to_rows(d_tile, sizes.group, groups);
             }
             let generator = &maker.bound.single;
             generator.backward(all_own, shared, of_block, logits, d_own, self.d_shared, work);
