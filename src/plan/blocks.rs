@@ -121,7 +121,9 @@ pub(super) fn making(parameters: &Parameters, groups: &[Group]) -> Making {
         let len = block.rows as usize * block.cols as usize;
         let own = block.sectors.iter().map(|&sector| maker.own_row(sector).len()).sum();
         most.tile = most.tile.max(block.tile());
-        most.logits = most.logits.max(block.sectors.len().next_multiple_of(LANES) * len);
+        let in_tiles = maker.bound.single.on_tiles().is_some();
+        let to = if in_tiles { LANES } else { 1 };
+        most.logits = most.logits.max(block.sectors.len().next_multiple_of(to) * len);
         most.own = most.own.max(own);
         most.work = most.work.max(maker.bound.single.scratch(block.sectors.len()));
     }

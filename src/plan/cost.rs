@@ -139,6 +139,11 @@ impl super::Making {
 pub(super) const WORD: usize = 4;
 
 impl Plan {
+    /// Leaves the steps of learning to the caller, so that nothing is kept of what is learned. Bits are the same.
+    pub fn leave_steps(&mut self) {
+        self.making.learned = 0;
+    }
+
     /// Bytes of a run.
     pub fn memory(&self) -> Memory {
         let row = LANES * WORD;

@@ -384,7 +384,7 @@ pub struct Part {
 pub struct Making {
     /// A tile of sectors' entries; there are two, one for gradients.
     pub tile: usize,
-    /// The logits of a block, in whole tiles.
+    /// The logits of a block, in whole tiles where its generator works on such.
     pub logits: usize,
     /// The gradients by a block's own parameters.
     pub own: usize,

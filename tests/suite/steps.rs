@@ -8,7 +8,7 @@ use pcc::compile::Compiled;
 use pcc::data::Dataset;
 use pcc::engine::Executable;
 use pcc::engine::cpu::CpuExecutable;
-use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
+use pcc::plan::{self, Purpose, Schedule, Sharing, plan, within};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -65,14 +65,14 @@ fn rows(compiled: &Compiled, missing: bool) -> Dataset {
 }
 
 fn engine(compiled: &Arc<Compiled>, sharing: Sharing, threads: usize) -> Box<dyn Executable> {
-    let options = plan::Options {
-        purpose: Purpose::Train,
-        schedule: Schedule::Wide,
-        batch: BATCH as u32,
-        sharing,
-    };
-    let plan = plan(&compiled.circuit, &compiled.parameters, &options);
+    let plan = plan(&compiled.circuit, &compiled.parameters, &options(sharing));
     Box::new(CpuExecutable::new(compiled.clone(), plan, threads).unwrap())
+}
+
+/// How the circuit is planned.
+fn options(sharing: Sharing) -> plan::Options {
+    let (purpose, schedule) = (Purpose::Train, Schedule::Wide);
+    plan::Options { purpose, schedule, batch: BATCH as u32, sharing }
 }
 
 /// Logits far from zero, of either sign: no part is certified, and rows are in doubt.
@@ -134,6 +134,23 @@ fn an_engine_leaves_the_steps_to_the_host_where_not_all_parameters_are_logits() 
     assert!(takes(&circuit("Indicators", "Direct")));
     assert!(!takes(&circuit("Bernoulli()", "Direct")));
     assert!(!takes(&circuit("Indicators", "Hyper(embedding: 2, hidden: [3])")));
+}
+
+#[test]
+fn steps_are_left_to_the_host_where_only_without_them_a_plan_is_within_its_limit() {
+    let compiled = compiled(DIRECT[0]);
+    let (circuit, parameters) = (&compiled.circuit, &compiled.parameters);
+    let options = options(Sharing::Off);
+    let whole = plan(circuit, parameters, &options);
+    let memory = whole.memory();
+    assert!(memory.learned > 12 * parameters.learnable(), "{memory:?}");
+    let within = |limit| within(circuit, parameters, &options, limit).unwrap();
+    assert!(within(memory.limited(1)) == whole);
+    let mut without = whole.clone();
+    without.leave_steps();
+    assert!(within(memory.limited(1) - 1) == without);
+    let mut engine = CpuExecutable::new(compiled.clone(), without, 1).unwrap();
+    assert!(engine.stepper().is_none());
 }
 
 #[test]
