@@ -4,7 +4,7 @@
 //! there are: the weights of every part; every part forward over every tile; the head over every tile,
 //! forward and, for gradients, back; every part forward again and back. What a part keeps of a tile
 //! stays in the cache of the core that works on it: parts are evaluated twice rather than stored.
-//! To learn, the step of a group of parts may follow right behind ([`stepper`]).
+//! To learn, the step of a group of parts may follow right behind (`stepper.rs`).
 //! Gradients by coefficients are summed tile after tile within a shard, shards in their order, and those
 //! by shared tensors group after group of parts.
 
