@@ -14,6 +14,7 @@ use pcc::data::Dataset;
 use pcc::engine::Executable;
 use pcc::engine::cpu::{BoundedExecutable, CpuExecutable};
 use pcc::plan::{self, Plan, Purpose, Schedule, Sharing, bounded, plan};
+use pcc::train::{Method, Optimizer};
 
 use describe::{collected, compiled, rat_spn};
 
@@ -60,6 +61,10 @@ fn take(compiled: &Arc<Compiled>, plan: Plan, threads: usize, data: &Dataset) ->
     let rows: Vec<u32> = (0..data.rows() as u32).collect();
     let flat = compiled.parameters.initial::<f32>(&compiled.written, 0, None);
     let (mut log_p, mut gradient) = (vec![0.0; rows.len()], vec![0.0; flat.len()]);
+    let mut optimizer =
+        Optimizer::new(Method::default(), compiled.parameters.tensors(), 0.1, 0.0, &[]).unwrap();
+    // So that a step allocates nothing for its updates.
+    optimizer.next_step(1.0);
     let before = held();
     let mut engine: Box<dyn Executable> = match plan.bounded {
         Some(_) => Box::new(BoundedExecutable::new(compiled, plan, threads).unwrap()),
@@ -68,7 +73,10 @@ fn take(compiled: &Arc<Compiled>, plan: Plan, threads: usize, data: &Dataset) ->
     let ready = held() - before;
     MOST.store(held(), Ordering::SeqCst);
     let start = held();
-    if train {
+    if let Some(stepper) = engine.stepper() {
+        stepper.begin(data, &flat, optimizer.moments());
+        stepper.step(data, &rows, optimizer.next_step(1.0), &mut log_p);
+    } else if train {
         engine.gradient(&flat, data, &rows, &mut log_p, &mut gradient);
     }
     engine.load(&flat);

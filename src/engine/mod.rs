@@ -9,9 +9,12 @@ pub mod cpu;
 pub mod cuda;
 pub mod reference;
 mod stepper;
+mod update;
 
 pub use self::counts::Counts;
-pub use self::stepper::{Stepped, Stepper, Update};
+pub use self::stepper::{Stepped, Stepper};
+pub(crate) use self::update::all_below;
+pub use self::update::{Update, all_finite};
 use crate::data::Dataset;
 use crate::diag::Diagnostic;
 

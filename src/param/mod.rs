@@ -138,6 +138,11 @@ pub trait Generator<T: Real>: Send + Sync {
         false
     }
 
+    /// The same generator on tiles, if it works on such: then nothing is turned between it and the softmax.
+    fn on_tiles(&self) -> Option<&dyn TileGenerator<T>> {
+        None
+    }
+
     /// Numbers of scratch that calls on blocks of `sectors` sectors need.
     fn scratch(&self, sectors: usize) -> usize;
 
@@ -150,6 +155,28 @@ pub trait Generator<T: Real>: Send + Sync {
     /// `d_shared`.
     #[allow(clippy::too_many_arguments)]
     fn backward(
+        &self,
+        own: &[T],
+        shared: &[T],
+        block: Block<'_>,
+        d_logits: &[T],
+        d_own: &mut [T],
+        d_shared: &mut [T],
+        scratch: &mut [T],
+    );
+}
+
+/// A [`Generator`] of which each call works on tiles `[entries of a sector][LANES]`, a sector in each lane:
+/// the block's sectors in their order, [`LANES`](crate::simd::LANES) a tile. The last tile may have lanes
+/// without a sector, of which logits are any finite numbers, and gradients zero. Its numbers are those of
+/// the generator, and so is the scratch that it needs.
+pub trait TileGenerator<T: Real>: Send + Sync {
+    /// As [`Generator::logits`], to tiles.
+    fn tiles(&self, own: &[T], shared: &[T], block: Block<'_>, out: &mut [T], scratch: &mut [T]);
+
+    /// As [`Generator::backward`], from tiles.
+    #[allow(clippy::too_many_arguments)]
+    fn backward_tiles(
         &self,
         own: &[T],
         shared: &[T],

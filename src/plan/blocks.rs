@@ -2,7 +2,7 @@
 
 use super::{Block, Coefficients, Group, LANES, Making, Part, Source};
 use crate::ids::{Id, WeightsId};
-use crate::sector::{Maker, Parameters, Sector};
+use crate::sector::{Maker, MakerBinding, Parameters, Sector};
 
 /// The most sectors of a block: enough for a network to run as one matrix product, few enough that
 /// logits stay in cache.
@@ -111,18 +111,35 @@ fn open_block<'a>(open: &'a mut Vec<Block>, sector: &Sector) -> &'a mut Block {
     &mut open[at]
 }
 
-/// What making the largest blocks takes.
+/// What making the largest blocks takes, and what all of them learn.
 pub(super) fn making(parameters: &Parameters, groups: &[Group]) -> Making {
     let shared = parameters.makers().iter().map(|maker| maker.shared.len()).sum();
-    let mut most = Making { shared, ..Making::default() };
+    let learned = learned(parameters, groups);
+    let mut most = Making { shared, learned, ..Making::default() };
     for block in groups.iter().flat_map(|group| &group.blocks) {
         let Some(maker) = parameters.maker(block.maker) else { continue };
         let len = block.rows as usize * block.cols as usize;
         let own = block.sectors.iter().map(|&sector| maker.own_row(sector).len()).sum();
-        most.tile = most.tile.max(len * block.span as usize * LANES);
-        most.logits = most.logits.max(block.sectors.len() * len);
+        most.tile = most.tile.max(block.tile());
+        let in_tiles = maker.bound.single.on_tiles().is_some();
+        let to = if in_tiles { LANES } else { 1 };
+        most.logits = most.logits.max(block.sectors.len().next_multiple_of(to) * len);
         most.own = most.own.max(own);
         most.work = most.work.max(maker.bound.single.scratch(block.sectors.len()));
     }
     most
+}
+
+/// Numbers of the logits of all blocks in whole tiles, if these are all that is learned; else zero.
+fn learned(parameters: &Parameters, groups: &[Group]) -> usize {
+    let (mut logits, mut in_tiles) = (0, 0);
+    for block in groups.iter().flat_map(|group| &group.blocks) {
+        if !parameters.maker(block.maker).is_some_and(MakerBinding::is_direct) {
+            return 0;
+        }
+        let len = block.rows as usize * block.cols as usize;
+        logits += block.sectors.len() * len;
+        in_tiles += block.tiles() * block.tile();
+    }
+    if logits == parameters.learnable() { in_tiles } else { 0 }
 }

@@ -57,8 +57,8 @@ const SMALLEST: usize = 100;
 const STEP: usize = 4;
 
 /// A plan that takes no more than `limit` bytes with one worker ([`super::Memory::limited`]): that of the
-/// options' schedule, else a depth-first one, else a bounded one. Which one it is does not depend on the
-/// number of threads.
+/// options' schedule, else a depth-first one, else a bounded one; each without steps of learning on the engine, if
+/// there is no room for what these take. Which one it is does not depend on the number of threads.
 ///
 /// # Errors
 /// The bytes of the least of them.
@@ -73,7 +73,10 @@ pub fn within(
     let schedules = schedules.take_while(|_| least_whole(circuit, options) <= limit);
     let by_segments = std::iter::once_with(|| bounded(circuit, parameters, options)).flatten();
     let mut least = None;
-    for plan in schedules.map(whole).chain(by_segments) {
+    for mut plan in schedules.map(whole).chain(by_segments) {
+        if plan.memory().limited(1) > limit {
+            plan.leave_steps();
+        }
         let bytes = plan.memory().limited(1);
         if bytes <= limit {
             return Ok(plan);
@@ -81,7 +84,11 @@ pub fn within(
         least = least.map_or(Some(bytes), |least: usize| Some(least.min(bytes)));
     }
     // Of a circuit that cannot be cut the depth-first plan takes least.
-    Err(least.unwrap_or_else(|| whole(Schedule::Deep).memory().limited(1)))
+    Err(least.unwrap_or_else(|| {
+        let mut deep = whole(Schedule::Deep);
+        deep.leave_steps();
+        deep.memory().limited(1)
+    }))
 }
 
 /// What a plan of whole parts keeps in any case: all weights, to train their gradients too, and the rows.

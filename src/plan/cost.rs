@@ -96,6 +96,9 @@ pub struct Memory {
     /// Gradients by coefficients, a copy a shard, with their partial sums, and by shared tensors, a
     /// copy a group.
     pub gradients: usize,
+    /// Logits and their two moments, where the engine keeps them while it learns; what the caller keeps of
+    /// them is not counted.
+    pub learned: usize,
     /// The copy of the parameters that a bounded plan keeps for evaluations.
     pub parameters: usize,
 }
@@ -109,7 +112,7 @@ impl Memory {
     /// Bytes in all with so many workers.
     pub fn total(&self, workers: usize) -> usize {
         let making = workers * self.making;
-        let weights = self.coefficients + self.gradients + self.parameters;
+        let weights = self.coefficients + self.gradients + self.learned + self.parameters;
         self.activations(workers) + making + weights
     }
 
@@ -136,6 +139,11 @@ impl super::Making {
 pub(super) const WORD: usize = 4;
 
 impl Plan {
+    /// Leaves the steps of learning to the caller, so that nothing is kept of what is learned. Bits are the same.
+    pub fn leave_steps(&mut self) {
+        self.making.learned = 0;
+    }
+
     /// Bytes of a run.
     pub fn memory(&self) -> Memory {
         let row = LANES * WORD;
@@ -159,6 +167,7 @@ impl Plan {
                 making: making_bytes,
                 coefficients: 0,
                 gradients: bytes.shared,
+                learned: 0,
                 parameters: bounded.parameters * WORD,
             };
         }
@@ -180,6 +189,7 @@ impl Plan {
             } else {
                 0
             },
+            learned: if train { 3 * self.making.learned * WORD } else { 0 },
             parameters: 0,
         }
     }

@@ -44,7 +44,7 @@ fn write_plan(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
             bounded.exponents
         )?;
     }
-    writeln!(
+    write!(
         f,
         "  bytes worker={} data={} outputs={} making={} coefficients={} gradients={}",
         memory.worker,
@@ -54,6 +54,10 @@ fn write_plan(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
         memory.coefficients,
         memory.gradients
     )?;
+    if memory.learned > 0 {
+        write!(f, " learned={}", memory.learned)?;
+    }
+    writeln!(f)?;
     for (number, program) in plan.programs.iter().enumerate() {
         let is_head = plan.head().program as usize == number;
         let parts = plan.below_head().iter().filter(|part| part.program as usize == number);

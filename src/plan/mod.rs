@@ -342,6 +342,18 @@ pub struct Block {
     pub at: Vec<(u32, u32)>,
 }
 
+impl Block {
+    /// Numbers of a tile of its weights, of which each lane has a normalisation group.
+    pub fn tile(&self) -> usize {
+        self.rows as usize * self.cols as usize * self.span as usize * LANES
+    }
+
+    /// Tiles, of which the last may have lanes without a group.
+    pub fn tiles(&self) -> usize {
+        self.sectors.len().div_ceil(LANES * self.span as usize)
+    }
+}
+
 /// Neighbouring parts whose weights are made together, so that blocks are large.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Group {
@@ -369,12 +381,12 @@ pub struct Part {
     pub has_zeros: bool,
 }
 
-/// Numbers that one worker needs to make the weights of any block.
+/// Numbers that making weights takes: what one worker needs for any block, and what lasts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Making {
     /// A tile of sectors' entries; there are two, one for gradients.
     pub tile: usize,
-    /// The logits of a block.
+    /// The logits of a block, in whole tiles where its generator works on such.
     pub logits: usize,
     /// The gradients by a block's own parameters.
     pub own: usize,
@@ -382,6 +394,9 @@ pub struct Making {
     pub work: usize,
     /// Numbers of all shared tensors, of which each group has a gradient.
     pub shared: usize,
+    /// Numbers of the logits of all blocks, in whole tiles, if nothing else is learned; else zero. An engine may
+    /// then keep them, and their moments, where it makes weights of them, and take the steps of learning itself.
+    pub learned: usize,
 }
 
 /// A compiled schedule.
@@ -404,7 +419,7 @@ pub struct Plan {
     pub groups: Vec<Group>,
     /// Numbers of all coefficients.
     pub coefficients: usize,
-    /// What one worker makes weights in.
+    /// What making weights takes.
     pub making: Making,
     /// Number of variables: columns of the data.
     pub variables: u32,

@@ -10,8 +10,15 @@ use crate::sector::Parameters;
 
 /// What looks at a batch, then changes the parameters.
 pub(super) enum Learner {
-    Gradient { optimizer: Optimizer, gradient: Vec<f32> },
-    Em { em: Em, counts: Counts<f32> },
+    /// The gradient is empty as long as the engine takes the steps.
+    Gradient {
+        optimizer: Optimizer,
+        gradient: Vec<f32>,
+    },
+    Em {
+        em: Em,
+        counts: Counts<f32>,
+    },
 }
 
 /// A number taken from a batch, by the place of its parameter in the flat buffer.
@@ -31,7 +38,7 @@ impl Learner {
         }
         let (tensors, decay) = (parameters.tensors(), parameters.decay());
         let optimizer = Optimizer::new(*method, tensors, *rate, decay, groups)?;
-        Ok(Learner::Gradient { optimizer, gradient: vec![0.0; parameters.learnable()] })
+        Ok(Learner::Gradient { optimizer, gradient: Vec::new() })
     }
 
     /// Takes from a batch what the next step needs, and writes ln p of its rows.
@@ -48,6 +55,7 @@ impl Learner {
     ) -> Result<(), TrainError> {
         let counted = match self {
             Learner::Gradient { gradient, .. } => {
+                gradient.resize(parameters.len(), 0.0);
                 Some(executable.gradient(parameters, data, rows, log_p, gradient))
             }
             Learner::Em { counts, .. } => {

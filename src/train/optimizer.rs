@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::update::{CHUNK, INFINITE, Segment, each_update, run, update};
+use super::update::{CHUNK, Segment, each_update, update};
 use crate::diag::{Code, Diagnostic};
 use crate::engine::Update;
 use crate::param::{TensorSet, TensorSpec};
@@ -167,30 +167,30 @@ impl Optimizer {
         self.next_step(factor);
         let updates = &self.updates;
         let chunk = |at: usize, theta: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]| {
-            let mut worst = 0;
+            let mut finite = true;
             each_update(updates, at * CHUNK, theta.len(), |range, update| {
                 let v = if v.is_empty() { &mut [] } else { &mut v[range.clone()] };
                 let (theta, m) = (&mut theta[range.clone()], &mut m[range.clone()]);
-                worst = worst.max(run(update, theta, &g[range], m, v));
+                finite &= update.apply(theta, &g[range], m, v);
             });
-            worst
+            finite
         };
         let chunks = parameters
             .par_chunks_mut(CHUNK)
             .zip(gradient.par_chunks(CHUNK))
             .zip(self.first.par_chunks_mut(CHUNK));
-        let worst = match self.rule {
+        let all = || true;
+        match self.rule {
             Rule::Sgd { .. } => chunks
                 .enumerate()
                 .map(|(at, ((theta, g), m))| chunk(at, theta, g, m, &mut []))
-                .max(),
+                .reduce(all, |a, b| a & b),
             Rule::Adam(_) | Rule::AdamW(_) => chunks
                 .zip(self.second.par_chunks_mut(CHUNK))
                 .enumerate()
                 .map(|(at, (((theta, g), m), v))| chunk(at, theta, g, m, v))
-                .max(),
-        };
-        worst.unwrap_or(0) < INFINITE
+                .reduce(all, |a, b| a & b),
+        }
     }
 }
 

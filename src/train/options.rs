@@ -106,9 +106,12 @@ impl Recipe {
             Method::Adam(moments) | Method::AdamW(moments)
                 if !(fraction(moments.beta1)
                     && fraction(moments.beta2)
-                    && positive(moments.epsilon)) =>
+                    && positive(f64::from(moments.epsilon as f32))) =>
             {
-                Err(out("Adam's constants", "must be β in [0, 1) and ε above 0"))
+                Err(out(
+                    "Adam's constants",
+                    "must be β in [0, 1) and ε above 0 in single precision",
+                ))
             }
             Method::Em { pseudo_count } if !(pseudo_count >= 0.0 && pseudo_count.is_finite()) => {
                 Err(out("the pseudo-count", "must be finite and at least 0"))

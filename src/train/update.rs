@@ -1,7 +1,4 @@
-//! The arithmetic of a step, chunk by chunk, in vectors.
-//!
-//! The loops are plain; they are compiled once for each instruction set and the best is taken when
-//! they run. Additions and products are never fused, so that all of them give the same bits.
+//! What the next step of each tensor is, and which chunks of memory a task of it has.
 
 use std::ops::Range;
 
@@ -9,7 +6,7 @@ use rayon::prelude::*;
 
 use super::Moments;
 use super::optimizer::Rule;
-use crate::engine::Update;
+use crate::engine::{Update, all_finite};
 
 /// Parameters updated by one task: a few pages of each buffer, so that a task is long against the
 /// cost of handing it out.
@@ -40,24 +37,9 @@ pub(super) fn each_update(
     }
 }
 
-/// The bits of +∞: those of the magnitude of a number are below if and only if it is finite.
-pub(super) const INFINITE: u32 = f32::INFINITY.to_bits();
-
-/// The magnitude of a number, as bits that compare as magnitudes do.
-#[inline(always)]
-fn magnitude(x: f32) -> u32 {
-    x.to_bits() & !(1 << 31)
-}
-
 /// The first number that is not finite.
 pub(super) fn first_not_finite(numbers: &[f32]) -> Option<usize> {
-    let worst = |chunk: &[f32]| chunk.iter().map(|&x| magnitude(x)).fold(0, u32::max);
-    let chunk = numbers.par_chunks(CHUNK).position_first(|chunk| {
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || worst(chunk) >= INFINITE,
-        )
-    })?;
+    let chunk = numbers.par_chunks(CHUNK).position_first(|chunk| !all_finite(chunk))?;
     let start = chunk * CHUNK;
     numbers[start..].iter().position(|x| !x.is_finite()).map(|at| start + at)
 }
@@ -101,53 +83,4 @@ fn adam(moments: Moments, end: usize, rate: f64, (l2, outside): (f64, f64), step
         unbias: bias(beta2).sqrt().recip() as f32,
         epsilon: epsilon as f32,
     }
-}
-
-/// Updates parameters `theta` by the gradient `g` of what is to be ascended, and the moments `m` and `v`.
-/// Returns the greatest magnitude among parameters and second moments, as bits.
-pub(super) fn run(
-    update: Update,
-    theta: &mut [f32],
-    g: &[f32],
-    m: &mut [f32],
-    v: &mut [f32],
-) -> u32 {
-    let arch = pulp::Arch::new();
-    if update.descends {
-        arch.dispatch(
-            #[inline(always)]
-            || descend(update, theta, g, m),
-        )
-    } else {
-        arch.dispatch(
-            #[inline(always)]
-            || by_moments(update, theta, g, m, v),
-        )
-    }
-}
-
-#[inline(always)]
-fn by_moments(by: Update, theta: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) -> u32 {
-    let mut worst = 0;
-    for (((theta, &g), m), v) in theta.iter_mut().zip(g).zip(m).zip(v) {
-        let d = by.decay * *theta - g;
-        *m = by.beta1 * *m + by.fresh1 * d;
-        *v = by.beta2 * *v + by.fresh2 * (d * d);
-        let root = v.sqrt() * by.unbias + by.epsilon;
-        *theta = by.shrink * *theta - by.rate * (*m / root);
-        worst = worst.max(magnitude(*theta)).max(magnitude(*v));
-    }
-    worst
-}
-
-#[inline(always)]
-fn descend(by: Update, theta: &mut [f32], g: &[f32], m: &mut [f32]) -> u32 {
-    let mut worst = 0;
-    for ((theta, &g), m) in theta.iter_mut().zip(g).zip(m) {
-        let d = by.decay * *theta - g;
-        *m = by.beta1 * *m + d;
-        *theta -= by.rate * *m;
-        worst = worst.max(magnitude(*theta));
-    }
-    worst
 }

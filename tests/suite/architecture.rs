@@ -51,7 +51,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("petgraph", &["circuit", "rewrite"]),
     ("plotters", &["drawing", "train"]),
     ("png", &["data"]),
-    ("pulp", &["simd", "param", "structure", "engine::cpu", "engine::cuda", "train", "cli"]),
+    ("pulp", &["simd", "param", "structure", "engine", "engine::cpu", "engine::cuda", "cli"]),
     ("rand", &["leaf", "data", "param", "structure", "sample", "train", "cli"]),
     ("rand_chacha", &["leaf", "data", "param", "structure", "sample", "train", "cli"]),
     ("rayon", &["structure", "sample", "train", "engine::cpu", "cli"]),

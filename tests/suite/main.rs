@@ -20,6 +20,7 @@ mod rewrite_rules;
 mod sampling;
 mod sharing;
 mod snapshots;
+mod steps;
 mod structures;
 mod support;
 mod training;

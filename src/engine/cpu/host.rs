@@ -10,7 +10,7 @@ use crate::data::Dataset;
 use crate::param::normalise::Least;
 use crate::plan::Part;
 
-/// Writes the coefficients of a part that nothing learns. Returns how small the weights among them are.
+/// Writes the coefficients of a part that nothing learns. Returns how small they are.
 pub(crate) fn constant_coefficients(
     circuit: &ValidCircuit,
     part: &Part,

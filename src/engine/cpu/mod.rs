@@ -4,6 +4,7 @@
 //! there are: the weights of every part; every part forward over every tile; the head over every tile,
 //! forward and, for gradients, back; every part forward again and back. What a part keeps of a tile
 //! stays in the cache of the core that works on it: parts are evaluated twice rather than stored.
+//! To learn, the step of a group of parts may follow right behind (`stepper.rs`).
 //! Gradients by coefficients are summed tile after tile within a shard, shards in their order, and those
 //! by shared tensors group after group of parts.
 
@@ -14,13 +15,18 @@ mod forward;
 mod host;
 mod kernels;
 mod kronecker;
+mod learned;
 mod logs;
+mod movements;
 mod passes;
+mod places;
 mod product_sum;
 mod rows;
 mod shared;
 mod sparse;
 mod state;
+mod stepper;
+mod tables;
 mod tile;
 mod weights;
 mod whole;
@@ -33,15 +39,15 @@ use rayon::prelude::*;
 pub use self::bounded::BoundedExecutable;
 use self::doubt::Doubt;
 pub(crate) use self::host::constant_coefficients;
-use self::passes::{HeadPass, PartBack, PartForward};
+use self::learned::Learned;
 use self::rows::BatchRows;
 pub use self::shared::Evaluated;
-use self::shared::{How, Prepared, Refused, Shared, SharedPart, WholeSet};
+use self::shared::{How, Prepared, Refused, Shared, WholeSet};
 use self::state::{HeadShard, PartState};
 use self::tile::Workspace;
 use self::weights::{Making, WeightScratch, constants, split};
 use self::whole::Whole;
-use super::{Counts, Executable, Tally};
+use super::{Counts, Executable, Stepper, Tally};
 use crate::compile::{Compiled, Numbers};
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
@@ -86,6 +92,8 @@ pub struct CpuExecutable {
     d_shared: Vec<Vec<f32>>,
     /// What each group alone learns, ascending, with the number of the group.
     ranges: Vec<(Range<usize>, usize)>,
+    /// What each group learns, once it has begun to.
+    learned: Vec<Learned>,
     /// Where the units of each value of each program begin.
     offsets: Vec<Vec<usize>>,
 }
@@ -167,6 +175,7 @@ impl CpuExecutable {
             spare: usize::MAX,
             d_shared,
             ranges,
+            learned: Vec::new(),
             offsets,
         })
     }
@@ -220,110 +229,11 @@ impl CpuExecutable {
             let make = |(group, states): (&Group, &mut [PartState])| {
                 let making = Making::of(numbers, plan, group);
                 let least = making.make(flat, states, &mut own_worker(workers).weights);
-                for (state, part) in states.iter_mut().zip(making.parts) {
-                    let least = least.and(state.constant_least);
-                    state.certify(plan.program(part), least, part.has_zeros);
-                }
+                making.certify(plan, least, states);
             };
             by_group(&plan.groups, states).for_each(make);
         });
-    }
-
-    /// Runs all parts forward over the batch, then the head, which leaves ln p of each row. To train,
-    /// the head goes back too.
-    fn forward(&mut self, missing: bool, train: bool) {
-        let CpuExecutable { plan, pool, workers, states, head_shards, data, .. } = self;
-        let (rows, shared) = (&mut self.rows, &self.shared);
-        let prepared = rows.prepared().map(|known| &self.prepared[known]);
-        let batch = rows.batch(plan, data, missing);
-        let Some((head, parts)) = states.split_last_mut() else { return };
-        pool.install(|| {
-            parts.par_iter_mut().zip(plan.below_head()).enumerate().for_each(
-                |(number, (state, part))| {
-                    let may_share = state.may_share();
-                    let PartState { coefficients, certified, shards, .. } = state;
-                    let (coefficients, certified) = (&*coefficients, *certified);
-                    let how = How::of(shared, prepared, missing, (number, part));
-                    let how = how.filter(|_| may_share);
-                    shards.par_iter_mut().for_each(|shard| {
-                        let Worker { workspace, shared: own, .. } = &mut *own_worker(workers);
-                        if let Some(how) = how {
-                            let workspace = own;
-                            SharedPart {
-                                batch,
-                                part,
-                                how,
-                                coefficients,
-                                certified,
-                                shard,
-                                workspace,
-                            }
-                            .forward();
-                            return;
-                        }
-                        let task =
-                            PartForward { batch, part, coefficients, certified, shard, workspace };
-                        pulp::Arch::new().dispatch(task);
-                    });
-                },
-            );
-            let PartState { coefficients, certified, shards, .. } = head;
-            let (coefficients, certified, parts) = (&*coefficients, *certified, &*parts);
-            let shards = head_shards.par_iter_mut().zip(shards).enumerate();
-            shards.for_each(|(number, (shard, own))| {
-                pulp::Arch::new().dispatch(HeadPass {
-                    batch,
-                    coefficients,
-                    certified,
-                    parts,
-                    number,
-                    d_coefficients: &mut own.d_coefficients,
-                    shard,
-                    train,
-                    workspace: &mut own_worker(workers).workspace,
-                });
-            });
-        });
-        self.head_shards.iter().for_each(|shard| shard.read(&mut self.rows.log_p));
-    }
-
-    /// Runs every part forward again and back.
-    fn backward(&mut self, missing: bool) {
-        let CpuExecutable { plan, pool, workers, states, head_shards, data, .. } = self;
-        let (rows, shared) = (&self.rows, &self.shared);
-        let prepared = rows.prepared().map(|known| &self.prepared[known]);
-        let batch = rows.batch(plan, data, missing);
-        let Some((_, parts)) = states.split_last_mut() else { return };
-        let head_shards = &*head_shards;
-        pool.install(|| {
-            let parts = parts.par_iter_mut().zip(plan.below_head()).enumerate();
-            parts.for_each(|(number, (state, part))| {
-                let may_share = state.may_share();
-                let PartState { coefficients, certified, shards, .. } = state;
-                let (coefficients, certified) = (&*coefficients, *certified);
-                let how = How::of(shared, prepared, missing, (number, part));
-                let how = how.filter(|_| may_share);
-                shards.par_iter_mut().zip(head_shards).for_each(|(shard, head)| {
-                    let Worker { workspace, shared: own, .. } = &mut *own_worker(workers);
-                    if let Some(how) = how {
-                        let workspace = own;
-                        SharedPart { batch, part, how, coefficients, certified, shard, workspace }
-                            .backward(number, head);
-                        return;
-                    }
-                    pulp::Arch::new().dispatch(PartBack {
-                        batch,
-                        part,
-                        number,
-                        coefficients,
-                        certified,
-                        shard,
-                        head,
-                        workspace,
-                    });
-                });
-            });
-        });
+        self.set_learned(0, flat);
     }
 
     /// Evaluates the rows in doubt in the log domain. Returns how many there were.
@@ -559,6 +469,11 @@ impl Executable for CpuExecutable {
         self.spare = self.spare.saturating_sub(set.most_bytes);
         self.sets.push(set);
         bytes
+    }
+
+    fn stepper(&mut self) -> Option<&mut dyn Stepper> {
+        let takes_steps = self.plan.purpose == Purpose::Train && self.plan.making.learned > 0;
+        if takes_steps { Some(self) } else { None }
     }
 
     fn arithmetic(&self) -> String {

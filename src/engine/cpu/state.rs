@@ -4,13 +4,14 @@
 use std::ops::Range;
 
 use super::shared::{Found, Shared, ValueBuffers};
+use crate::engine::all_below;
 use crate::param::normalise::Least;
 use crate::plan::{LANES, Part, Plan, Program, Purpose};
 
 /// The numbers of one part, or of the head.
 pub(super) struct PartState {
     pub(super) coefficients: Vec<f32>,
-    /// How small the frozen coefficients are.
+    /// How small the coefficients that nothing learns are.
     pub(super) constant_least: Least,
     /// Whether no product of this part can lose a unit under the weights made last.
     pub(super) certified: bool,
@@ -38,6 +39,9 @@ pub(super) struct Shard {
     pub(super) kept: Option<ValueBuffers>,
 }
 
+/// Gradients below are far from overflow, also when those of a batch are summed.
+const MODERATE: f32 = (1u128 << 100) as f32;
+
 /// Whether a loss is impossible: a chain of coefficients of at least `least` keeps above 2^−100.
 fn is_certified(program: &Program, least: Least, has_zeros: bool) -> bool {
     let Some(chain) = program.chain else { return false };
@@ -52,6 +56,16 @@ impl PartState {
     /// Gradients by some coefficients, once the shards are joined.
     pub(super) fn gradients(&self, range: Range<usize>) -> &[f32] {
         &self.shards[0].d_coefficients[range]
+    }
+
+    /// Gradients by all coefficients, once the shards are joined.
+    pub(super) fn all_gradients(&self) -> &[f32] {
+        &self.shards[0].d_coefficients
+    }
+
+    /// Whether the gradients by coefficients are moderate.
+    pub(super) fn is_moderate(&self) -> bool {
+        self.shards.iter().all(|shard| all_below(&shard.d_coefficients, MODERATE))
     }
 
     pub(super) fn new(plan: &Plan, part: &Part, shared: Option<&Shared>) -> Self {
@@ -191,6 +205,11 @@ impl HeadShard {
     pub(super) fn gradient_mut(&mut self, tile: usize, part: usize) -> &mut [f32] {
         let range = self.range(tile, part);
         &mut self.gradients[range]
+    }
+
+    /// Whether no row is in doubt, and what flows back to the parts is moderate.
+    pub(super) fn is_sure(&self) -> bool {
+        self.in_doubt.is_empty() && all_below(&self.gradients, MODERATE)
     }
 
     pub(super) fn clear_gradients(&mut self) {

@@ -8,14 +8,16 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
+use super::places::Places;
 use super::state::PartState;
+use super::tables::{constant_table, least_of_table, table_back, table_counts, table_of};
 use crate::circuit::{WeightSource, Weights};
 use crate::compile::Numbers;
 use crate::engine::Counts;
 use crate::ids::{DistId, IdVec, WeightsId};
-use crate::leaf::{Dist, Family, counts, discrete, gaussian};
-use crate::param::normalise::{Least, softmax_backward_lanes, softmax_lanes};
-use crate::param::{self, Shape};
+use crate::leaf::Dist;
+use crate::param::normalise::{Least, softmax_lanes};
+use crate::param::{self, Shape, TileGenerator};
 use crate::plan::{Block, Coefficients, Group, LANES, Making as PlannedMaking, Part, Plan, Source};
 use crate::sector::{MakerBinding, Parameters};
 use crate::simd::{Kernels, Vector, align, take};
@@ -31,7 +33,7 @@ impl WeightScratch {
         WeightScratch { buffer: vec![0.0; making.numbers()], making }
     }
 
-    fn parts(&mut self) -> Buffers<'_> {
+    pub(super) fn parts(&mut self) -> Buffers<'_> {
         let mut rest = align(&mut self.buffer);
         let tile = take(&mut rest, self.making.tile.next_multiple_of(16));
         let d_tile = take(&mut rest, self.making.tile.next_multiple_of(16));
@@ -41,10 +43,10 @@ impl WeightScratch {
     }
 }
 
-struct Buffers<'a> {
-    tile: &'a mut [f32],
-    d_tile: &'a mut [f32],
-    logits: &'a mut [f32],
+pub(super) struct Buffers<'a> {
+    pub(super) tile: &'a mut [f32],
+    pub(super) d_tile: &'a mut [f32],
+    pub(super) logits: &'a mut [f32],
     own: &'a mut [f32],
     work: &'a mut [f32],
 }
@@ -66,7 +68,7 @@ impl<'a> Making<'a> {
     }
 
     /// Leaf tables of all parts: part, distribution, and range of coefficients.
-    fn tables(&self) -> impl Iterator<Item = (usize, DistId, Range<usize>)> + use<'a> {
+    pub(super) fn tables(&self) -> impl Iterator<Item = (usize, DistId, Range<usize>)> + use<'a> {
         self.parts.iter().enumerate().flat_map(|(number, part)| {
             part.coefficients.iter().filter_map(move |entry| match entry.source {
                 Source::Dist(id) => Some((number, id, range(part, entry))),
@@ -91,21 +93,23 @@ impl<'a> Making<'a> {
             least = least.and(pulp::Arch::new().dispatch(task));
         }
         for (number, id, range) in self.tables() {
-            let out = &mut states[number].coefficients[range];
             let raw = self.parameters.leaf(id);
-            let family = self.dists[id].family;
             if !raw.is_empty() {
+                let out = &mut states[number].coefficients[range];
+                let family = self.dists[id].family;
                 table_of(family, &flat[raw], out);
-            }
-            // A certificate is asked of tables of probabilities alone.
-            let logs = matches!(family, Family::Binomial { .. });
-            if family.states().is_some() && !logs {
-                let positive = out.iter().copied().filter(|&p| p > 0.0);
-                let weight = positive.fold(f32::INFINITY, f32::min);
-                least = least.and(Least { weight, zero: false });
+                least = least.and(least_of_table(family, out));
             }
         }
         least
+    }
+
+    /// Decides whether the parts can lose a unit under weights that are as small as this.
+    pub(super) fn certify(&self, plan: &Plan, least: Least, states: &mut [PartState]) {
+        for (state, part) in states.iter_mut().zip(self.parts) {
+            let least = least.and(state.constant_least);
+            state.certify(plan.program(part), least, part.has_zeros);
+        }
     }
 
     /// Takes the gradients by coefficients, those of each part's first shard, back: writes those by
@@ -201,7 +205,7 @@ fn range(part: &Part, entry: &Coefficients) -> Range<usize> {
 }
 
 /// Writes what no parameter changes of a part: frozen weights, and tables of frozen leaves. Says how
-/// small the weights among them are.
+/// small they are.
 pub(super) fn constants(
     weights: &IdVec<WeightsId, Weights>,
     dists: &IdVec<DistId, Dist>,
@@ -224,20 +228,15 @@ pub(super) fn constants(
                     least = least.and(Least { weight, zero: row.contains(&0.0) });
                 }
             }
-            Source::Dist(id) => constant_table(&dists[id], out),
+            Source::Dist(id) => {
+                let dist = &dists[id];
+                if constant_table(dist, out) {
+                    least = least.and(least_of_table(dist.family, out));
+                }
+            }
         }
     }
     least
-}
-
-fn constant_table(dist: &Dist, out: &mut [f32]) {
-    if let Family::Indicators { states } = dist.family {
-        out.fill(0.0);
-        out.iter_mut().step_by(states as usize + 1).for_each(|out| *out = 1.0);
-    } else if let (true, Some(raw)) = (dist.frozen, dist.given_raw()) {
-        let raw: Vec<f32> = raw.into_iter().map(|value| value as f32).collect();
-        table_of(dist.family, &raw, out);
-    }
 }
 
 /// The pieces of the flat gradient that one group writes.
@@ -289,25 +288,36 @@ impl WithSimd for MakeBlock<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Least {
         let MakeBlock { maker, block, first, flat, states, buffers } = self;
-        let sizes = Sizes::of(block);
-        let logits = &mut buffers.logits[..block.sectors.len() * sizes.sector];
+        let (sizes, kernels) = (Sizes::of(block), Vector(simd));
+        let Buffers { tile, d_tile, logits, work, .. } = buffers;
+        let tile = &mut tile[..sizes.group * LANES];
         let (own, shared) = (&flat[maker.own.clone()], &flat[maker.shared.clone()]);
         let generator = &maker.bound.single;
-        generator.logits(own, shared, sizes.block(block), logits, buffers.work);
         let mut least = Least::NONE;
-        let places = block.at.chunks(LANES * block.span as usize);
-        for (groups, places) in logits.chunks_mut(LANES * sizes.group).zip(places) {
-            let tile = &mut buffers.tile[..sizes.group * LANES];
-            Vector(simd).rows_to_lanes(groups, sizes.group, tile);
-            least = least.and(softmax_lanes(simd, tile, sizes.row, groups.len() / sizes.group));
-            Vector(simd).lanes_to_rows(tile, sizes.group, groups);
-            for (sector, &(part, at)) in groups.chunks_exact(sizes.sector).zip(places) {
-                let coefficients = &mut states[(part - first) as usize].coefficients;
-                coefficients[at as usize..][..sizes.sector].copy_from_slice(sector);
+        let places = sizes.tiles(block, first);
+        if let Some(generator) = on_tiles(maker, block) {
+            let tiles = &mut logits[..places.len() * tile.len()];
+            generator.tiles(own, shared, sizes.block(block), tiles, work);
+            for (tile, places) in tiles.chunks_exact_mut(tile.len()).zip(places) {
+                least = least.and(softmax_lanes(simd, tile, sizes.row, places.at.len()));
+                places.write(kernels, tile, sizes.group, d_tile, states);
             }
+            return least;
+        }
+        let logits = &mut logits[..block.sectors.len() * sizes.sector];
+        generator.logits(own, shared, sizes.block(block), logits, work);
+        for (groups, places) in logits.chunks_mut(LANES * sizes.group).zip(places) {
+            kernels.rows_to_lanes(groups, sizes.group, tile);
+            least = least.and(softmax_lanes(simd, tile, sizes.row, groups.len() / sizes.group));
+            places.write(kernels, tile, sizes.group, groups, states);
         }
         least
     }
+}
+
+/// The generator of a block on tiles, if it works on such and each sector is a normalisation group.
+fn on_tiles<'a>(maker: &'a MakerBinding, block: &Block) -> Option<&'a dyn TileGenerator<f32>> {
+    maker.bound.single.on_tiles().filter(|_| block.span == 1)
 }
 
 /// The way back through one block.
@@ -327,36 +337,41 @@ impl WithSimd for BlockBack<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let sizes = Sizes::of(self.block);
+        let BlockBack { maker, block, first, flat, states, .. } = self;
+        let sizes = Sizes::of(block);
         let Buffers { tile, d_tile, logits, own, work } = self.buffers;
-        let logits = &mut logits[..self.block.sectors.len() * sizes.sector];
-        let places = self.block.at.chunks(LANES * self.block.span as usize);
-        for (groups, places) in logits.chunks_mut(LANES * sizes.group).zip(places) {
-            let (tile, d_tile) =
-                (&mut tile[..sizes.group * LANES], &mut d_tile[..sizes.group * LANES]);
-            for (sector, &(part, at)) in groups.chunks_exact_mut(sizes.sector).zip(places) {
-                let coefficients = &self.states[(part - self.first) as usize].coefficients;
-                sector.copy_from_slice(&coefficients[at as usize..][..sizes.sector]);
-            }
-            Vector(simd).rows_to_lanes(groups, sizes.group, tile);
-            for (sector, &(part, at)) in groups.chunks_exact_mut(sizes.sector).zip(places) {
-                let shard = &self.states[(part - self.first) as usize].shards[0];
-                sector.copy_from_slice(&shard.d_coefficients[at as usize..][..sizes.sector]);
-            }
-            Vector(simd).rows_to_lanes(groups, sizes.group, d_tile);
-            softmax_backward_lanes(simd, tile, d_tile, sizes.row);
-            Vector(simd).lanes_to_rows(d_tile, sizes.group, groups);
-        }
-        let generator = &self.maker.bound.single;
-        let (all_own, shared) =
-            (&self.flat[self.maker.own.clone()], &self.flat[self.maker.shared.clone()]);
-        let lengths = self.block.sectors.iter().map(|&sector| self.maker.own_row(sector).len());
+        let tile = &mut tile[..block.tile()];
+        let (all_own, shared) = (&flat[maker.own.clone()], &flat[maker.shared.clone()]);
+        let lengths = block.sectors.iter().map(|&sector| maker.own_row(sector).len());
         let d_own = &mut own[..lengths.sum()];
-        let block = sizes.block(self.block);
-        generator.backward(all_own, shared, block, logits, d_own, self.d_shared, work);
+        let (places, of_block) = (sizes.tiles(block, first), sizes.block(block));
+        if let Some(generator) = on_tiles(maker, block) {
+            let d_tiles = &mut logits[..places.len() * tile.len()];
+            for (d, places) in d_tiles.chunks_exact_mut(tile.len()).zip(places) {
+                places.gradients(simd, &sizes, states, d_tile, [tile, d]);
+            }
+            generator.backward_tiles(
+                all_own,
+                shared,
+                of_block,
+                d_tiles,
+                d_own,
+                self.d_shared,
+                work,
+            );
+        } else {
+            let logits = &mut logits[..block.sectors.len() * sizes.sector];
+            let d_tile = &mut d_tile[..tile.len()];
+            for (groups, places) in logits.chunks_mut(LANES * sizes.group).zip(places) {
+                places.gradients(simd, &sizes, states, groups, [tile, d_tile]);
+                Vector(simd).lanes_to_rows(d_tile, sizes.group, groups);
+            }
+            let generator = &maker.bound.single;
+            generator.backward(all_own, shared, of_block, logits, d_own, self.d_shared, work);
+        }
         let mut packed = &d_own[..];
-        for &sector in &self.block.sectors {
-            let range = self.maker.own_row(sector);
+        for &sector in &block.sectors {
+            let range = maker.own_row(sector);
             let (row, rest) = packed.split_at(range.len());
             packed = rest;
             if !range.is_empty() {
@@ -367,120 +382,34 @@ impl WithSimd for BlockBack<'_, '_> {
 }
 
 /// Numbers of a block's pieces.
-struct Sizes {
+pub(super) struct Sizes {
     /// Entries of a sector.
-    sector: usize,
+    pub(super) sector: usize,
     /// Entries of the sectors that share normalisation groups.
-    group: usize,
+    pub(super) group: usize,
     /// Entries of one normalisation group.
-    row: usize,
+    pub(super) row: usize,
 }
 
 impl Sizes {
-    fn of(block: &Block) -> Self {
+    pub(super) fn of(block: &Block) -> Self {
         let sector = (block.rows * block.cols) as usize;
         let span = block.span as usize;
         Sizes { sector, group: sector * span, row: block.cols as usize * span }
     }
 
+    /// Where the sectors of each tile of a block lie; `first` is the part that is the first of the states.
+    pub(super) fn tiles<'a>(
+        &self,
+        block: &'a Block,
+        first: u32,
+    ) -> impl ExactSizeIterator<Item = Places<'a>> + use<'a> {
+        let len = self.sector;
+        block.at.chunks(LANES * block.span as usize).map(move |at| Places { at, first, len })
+    }
+
     fn block<'a>(&self, block: &'a Block) -> param::Block<'a> {
         let shape = Shape { rows: block.rows, cols: block.cols };
         param::Block { shape, sectors: &block.sectors }
-    }
-}
-
-/// The table that a leaf's look-up or density reads, from raw parameters [units, raw_len].
-fn table_of(family: Family, raw: &[f32], out: &mut [f32]) {
-    let units = raw.chunks_exact(family.raw_len().max(1));
-    match family {
-        Family::Indicators { .. } => {}
-        Family::Bernoulli | Family::Categorical { .. } => {
-            let states = family.states().unwrap_or(1);
-            for (raw, out) in units.zip(out.chunks_exact_mut(states)) {
-                discrete::probabilities(raw, out);
-            }
-        }
-        Family::Gaussian { min_var, max_var } => {
-            for (raw, out) in units.zip(out.chunks_exact_mut(3)) {
-                let density = gaussian::Bounds { min_var, max_var }.density(raw);
-                out[0] = density.mean;
-                out[1] = 1.0 / density.var;
-                out[2] = -0.5 * (std::f32::consts::TAU * density.var).ln();
-            }
-        }
-        Family::Binomial { trials } => {
-            for (raw, out) in units.zip(out.chunks_exact_mut(trials as usize + 1)) {
-                for (count, out) in out.iter_mut().enumerate() {
-                    *out = counts::log_binomial(f64::from(raw[0]), trials, count as f64) as f32;
-                }
-            }
-        }
-        Family::Poisson => out.copy_from_slice(raw),
-    }
-}
-
-/// Writes the gradient by raw parameters, given that by the table.
-fn table_back(family: Family, raw: &[f32], table: &[f32], d_table: &[f32], d_raw: &mut [f32]) {
-    d_raw.fill(0.0);
-    let len = family.raw_len().max(1);
-    let units = raw.chunks_exact(len).zip(d_raw.chunks_exact_mut(len));
-    match family {
-        Family::Indicators { .. } => {}
-        Family::Bernoulli | Family::Categorical { .. } => {
-            let states = family.states().unwrap_or(1);
-            let tables = table.chunks_exact(states).zip(d_table.chunks_exact(states));
-            for ((_, d_raw), (p, d)) in units.zip(tables) {
-                discrete::probabilities_backward(p, d, d_raw);
-            }
-        }
-        Family::Gaussian { min_var, max_var } => {
-            let bounds = gaussian::Bounds { min_var, max_var };
-            for ((raw, d_raw), d) in units.zip(d_table.chunks_exact(3)) {
-                // By the variance v: precision is 1/v, and the last number −½ ln(2π v).
-                let (var, d_var) = bounds.variance(raw[1]);
-                d_raw[0] = d[0];
-                d_raw[1] = d_var * (-d[1] / (var * var) - d[2] / (2.0 * var));
-            }
-        }
-        Family::Binomial { trials } => {
-            for ((raw, d_raw), d) in units.zip(d_table.chunks_exact(trials as usize + 1)) {
-                let slope = |count: usize| {
-                    counts::log_binomial_slope(f64::from(raw[0]), trials, count as f64)
-                };
-                let sum: f64 =
-                    d.iter().enumerate().map(|(count, &d)| f64::from(d) * slope(count)).sum();
-                d_raw[0] = sum as f32;
-            }
-        }
-        Family::Poisson => d_raw.copy_from_slice(d_table),
-    }
-}
-
-/// Writes the expected statistics of each unit ([`crate::leaf::statistics`]), given its table and the
-/// gradient by that; nothing where there is nothing to learn.
-fn table_counts(family: Family, table: &[f32], d_table: &[f32], statistics: &mut [f32]) {
-    match family {
-        Family::Indicators { .. } => {}
-        // The derivative by the logarithm of the rate.
-        Family::Poisson => statistics.copy_from_slice(d_table),
-        Family::Bernoulli | Family::Categorical { .. } => {
-            let pairs = table.iter().zip(d_table);
-            statistics.iter_mut().zip(pairs).for_each(|(count, (p, d))| *count = p * d);
-        }
-        Family::Gaussian { .. } => {
-            let units = table.chunks_exact(3).zip(d_table.chunks_exact(3));
-            for (out, (unit, d)) in statistics.chunks_exact_mut(3).zip(units) {
-                // By mean, precision and what does not depend on the value.
-                out.copy_from_slice(&[d[2], d[0] / unit[1], -2.0 * d[1]]);
-            }
-        }
-        Family::Binomial { trials } => {
-            let units = d_table.chunks_exact(trials as usize + 1);
-            for (out, d) in statistics.chunks_exact_mut(2).zip(units) {
-                let successes = d.iter().enumerate().map(|(count, &d)| count as f64 * f64::from(d));
-                out[1] = successes.sum::<f64>() as f32;
-                out[0] = d.iter().map(|&d| f64::from(d)).sum::<f64>() as f32;
-            }
-        }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::param::{Block, Generator, Shape};
+use crate::param::{Block, Generator, Shape, TileGenerator};
 use crate::simd::{After, Kernels, LANES, Lanes, Matrix, PARTIAL, TileTask, align, take};
 
 /// The layers, and where they lie among the shared tensors.
@@ -117,6 +117,16 @@ struct Call<'a, T> {
     own: &'a [T],
     shared: &'a [T],
     block: Block<'a>,
+    layout: Layout,
+}
+
+/// How the logits of a block lie.
+#[derive(Clone, Copy, PartialEq)]
+enum Layout {
+    /// `[sectors][entries]`.
+    Rows,
+    /// `[tiles][entries][LANES]`.
+    Tiles,
 }
 
 impl<T: Lanes> Call<'_, T> {
@@ -194,14 +204,18 @@ impl<T: Lanes> TileTask<T> for Forward<'_, T> {
         call.pack(work.corner);
         let (matrix, bias) = (corner.matrix(work.corner), &work.corner[corner.bias()]);
         let last = (work.inputs.len() - corner.inputs * LANES)..;
-        let logits = &mut work.upper[..corner.outputs * LANES];
+        let upper = &mut work.upper[..corner.outputs * LANES];
         for (sectors, out) in
             call.block.sectors.chunks(LANES).zip(out.chunks_mut(LANES * corner.outputs))
         {
             call.hidden(kernels, sectors, work.inputs);
             let input = &work.inputs[last.clone()];
-            kernels.matrix_times_lanes(matrix, bias, input, logits, After::Store);
-            kernels.lanes_to_rows(logits, corner.outputs, out);
+            if call.layout == Layout::Tiles {
+                kernels.matrix_times_lanes(matrix, bias, input, out, After::Store);
+                continue;
+            }
+            kernels.matrix_times_lanes(matrix, bias, input, upper, After::Store);
+            kernels.lanes_to_rows(upper, corner.outputs, out);
         }
     }
 }
@@ -228,7 +242,10 @@ impl<T: Lanes> TileTask<T> for Backward<'_, T> {
         let gradients = d_logits.chunks(LANES * shape.len()).zip(d_own.chunks_mut(LANES * width));
         for (sectors, (d_logits, d_own)) in tiles.zip(gradients) {
             call.hidden(kernels, sectors, work.inputs);
-            kernels.rows_to_lanes(d_logits, shape.len(), work.upper);
+            match call.layout {
+                Layout::Rows => kernels.rows_to_lanes(d_logits, shape.len(), work.upper),
+                Layout::Tiles => work.upper[..d_logits.len()].copy_from_slice(d_logits),
+            }
             call.tile_backward(kernels, &mut work);
             kernels.lanes_to_rows(work.upper, width, d_own);
         }
@@ -269,17 +286,41 @@ impl<T: Lanes> Call<'_, T> {
     }
 }
 
+impl Network {
+    fn forward<T: Lanes>(&self, call: Call<'_, T>, out: &mut [T], scratch: &mut [T]) {
+        if !call.block.is_empty() && !call.block.shape.is_empty() {
+            T::run(Forward { call, work: self.workspace(scratch), out });
+        }
+    }
+
+    fn back<T: Lanes>(
+        &self,
+        call: Call<'_, T>,
+        d_logits: &[T],
+        d_own: &mut [T],
+        d_shared: &mut [T],
+        scratch: &mut [T],
+    ) {
+        if call.block.is_empty() || call.block.shape.is_empty() {
+            return d_own.fill(T::zero());
+        }
+        let work = self.workspace(scratch);
+        T::run(Backward { call, work, d_logits, d_own, d_shared });
+    }
+}
+
 impl<T: Lanes> Generator<T> for Network {
+    fn on_tiles(&self) -> Option<&dyn TileGenerator<T>> {
+        Some(self)
+    }
+
     fn scratch(&self, _sectors: usize) -> usize {
         self.parts().iter().sum::<usize>() + PARTIAL
     }
 
     fn logits(&self, own: &[T], shared: &[T], block: Block<'_>, out: &mut [T], scratch: &mut [T]) {
-        if block.is_empty() || block.shape.is_empty() {
-            return;
-        }
-        let call = Call { network: self, own, shared, block };
-        T::run(Forward { call, work: self.workspace(scratch), out });
+        let call = Call { network: self, own, shared, block, layout: Layout::Rows };
+        self.forward(call, out, scratch);
     }
 
     fn backward(
@@ -292,11 +333,28 @@ impl<T: Lanes> Generator<T> for Network {
         d_shared: &mut [T],
         scratch: &mut [T],
     ) {
-        if block.is_empty() || block.shape.is_empty() {
-            return d_own.fill(T::zero());
-        }
-        let call = Call { network: self, own, shared, block };
-        let work = self.workspace(scratch);
-        T::run(Backward { call, work, d_logits, d_own, d_shared });
+        let call = Call { network: self, own, shared, block, layout: Layout::Rows };
+        self.back(call, d_logits, d_own, d_shared, scratch);
+    }
+}
+
+impl<T: Lanes> TileGenerator<T> for Network {
+    fn tiles(&self, own: &[T], shared: &[T], block: Block<'_>, out: &mut [T], scratch: &mut [T]) {
+        let call = Call { network: self, own, shared, block, layout: Layout::Tiles };
+        self.forward(call, out, scratch);
+    }
+
+    fn backward_tiles(
+        &self,
+        own: &[T],
+        shared: &[T],
+        block: Block<'_>,
+        d_logits: &[T],
+        d_own: &mut [T],
+        d_shared: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let call = Call { network: self, own, shared, block, layout: Layout::Tiles };
+        self.back(call, d_logits, d_own, d_shared, scratch);
     }
 }

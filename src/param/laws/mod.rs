@@ -10,7 +10,8 @@
 //!    among all of its shape, bit for bit in double precision;
 //! 5. the gradient by own rows is written over what was there, that by shared tensors is added to it;
 //! 6. the gradient equals central differences of the logits in double precision, tensor by tensor;
-//! 7. single precision agrees with double.
+//! 7. single precision agrees with double;
+//! 8. on tiles it makes the same numbers, bit for bit, if it works on such.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,6 +22,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{Block, Bound, Generator, Parameterizer, Shape, TensorSet, TensorSpec};
 use crate::ids::IdVec;
 use crate::real::Real;
+use crate::simd::LANES;
 
 /// Largest difference between the precisions, relative to the largest number beside it or to one.
 const SINGLE_TOLERANCE: f64 = 1e-4;
@@ -52,6 +54,8 @@ pub fn check_parameterizer_laws(
         let check = || -> Result<(), String> {
             double.check_calls(block)?;
             single.check_calls(block)?;
+            double.check_tiles(block)?;
+            single.check_tiles(block)?;
             double.check_blocking(block)?;
             double.check_differences(block)?;
             check_precisions(&single, &double, block)
@@ -191,6 +195,39 @@ impl<'a, T: Real> Subject<'a, T> {
         let expected: Vec<T> = first.shared.iter().map(|&d| d + T::of(3.0)).collect();
         let message = "the gradient by shared tensors is not added to what was there";
         ensure_close(&added.shared, &expected, SINGLE_TOLERANCE, message)
+    }
+}
+
+impl<T: Real> Subject<'_, T> {
+    /// Law 8.
+    fn check_tiles(&self, block: Block<'_>) -> Result<(), String> {
+        let Some(on_tiles) = self.generator.on_tiles() else { return Ok(()) };
+        let Tensors { own, shared } = &self.tensors;
+        let len = block.shape.len();
+        let tiles = block.sectors.len().div_ceil(LANES);
+        let mut scratch = vec![T::of(f64::NAN); self.generator.scratch(block.sectors.len())];
+        let mut out = vec![T::of(f64::NAN); tiles * len * LANES];
+        on_tiles.tiles(own, shared, block, &mut out, &mut scratch);
+        ensure(out.iter().all(|x| x.is_finite()), "a lane of a tile is not finite")?;
+        let place = |at: usize| {
+            let (sector, entry) = (at / len, at % len);
+            (sector / LANES * len + entry) * LANES + sector % LANES
+        };
+        let rows = self.logits(&self.tensors, block, f64::NAN);
+        let same = rows.iter().enumerate().all(|(at, &logit)| logit == out[place(at)]);
+        ensure(same, "logits on tiles are not those in rows")?;
+        let d_logits: Vec<T> = direction(block.len(), 2).into_iter().map(T::of).collect();
+        let mut d_tiles = vec![T::zero(); out.len()];
+        d_logits.iter().enumerate().for_each(|(at, &d)| d_tiles[place(at)] = d);
+        let truth = self.backward(block, &d_logits, 0.0, f64::NAN);
+        let mut found = Gradient {
+            own: vec![T::of(f64::NAN); truth.own.len()],
+            shared: vec![T::zero(); shared.len()],
+        };
+        let (d_own, d_shared) = (&mut found.own, &mut found.shared);
+        on_tiles.backward_tiles(own, shared, block, &d_tiles, d_own, d_shared, &mut scratch);
+        let same = found.own == truth.own && found.shared == truth.shared;
+        ensure(same, "the gradient on tiles is not that in rows")
     }
 }
 

@@ -38,7 +38,8 @@ fn compare(kernels: &cpu_device::Compiled, order: Order) -> (f64, Vec<f32>) {
         assert_eq!(tally.in_logs, 0, "circuit {number}");
         let tensors = compiled.parameters.tensors();
         for (id, _) in tensors.iter() {
-            let (expected, found) = (&expected.1[tensors.range(id)], &gradient[tensors.range(id)]);
+            let (expected, found) =
+                (&expected.gradient[tensors.range(id)], &gradient[tensors.range(id)]);
             let largest = expected.iter().fold(10.0f64, |top, g| top.max(g.abs()));
             let off = expected.iter().zip(found).map(|(g, &found)| (g - f64::from(found)).abs());
             worst = off.fold(0.0, f64::max).max(worst * largest) / largest;

@@ -5,15 +5,12 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::discrete::Worlds;
-use super::{evidence, instances, structures};
+use super::{INSTANCES, evidence, instances, structures};
 use crate::sampling::{assert_drawn_from, counts, key};
 use crate::structures::random::Kinds;
 
 /// Samples a test.
 const DRAWS: usize = 100_000;
-
-/// Instances of each structure.
-const INSTANCES: u64 = 12;
 
 #[test]
 fn conditional_samples_of_every_structure_have_the_frequencies_of_worlds() {

@@ -10,3 +10,4 @@ pub mod files;
 pub mod literal;
 pub mod oracle_engine;
 pub mod random_circuits;
+pub mod steps;

@@ -105,10 +105,7 @@ impl Worker {
             state.constant_least = constants(weights, dists, part, &mut state.coefficients);
         }
         let least = making.make(run.parameters, states, &mut self.weights);
-        for (state, part) in states.iter_mut().zip(making.parts) {
-            let least = least.and(state.constant_least);
-            state.certify(run.plan.program(part), least, part.has_zeros);
-        }
+        making.certify(run.plan, least, states);
     }
 
     /// Runs a group forward whose weights were made last.
