@@ -168,7 +168,7 @@ fn evaluation(
 ) -> Result<(f64, f64), Box<dyn Error>> {
     let mut engine = executable(compiled, Purpose::Evaluate, EVALUATED, sharing)?;
     let start = Instant::now();
-    engine.prepare(test);
+    engine.prepare_evaluations(test, usize::MAX);
     let interning = start.elapsed().as_secs_f64();
     let flat: Vec<f32> = compiled.parameters.initial(&compiled.written, 0, None);
     let rows: Vec<u32> = (0..test.rows() as u32).collect();

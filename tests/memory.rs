@@ -118,6 +118,32 @@ fn wrong(name: &str, compiled: &Arc<Compiled>, plan: Plan, threads: usize) -> Op
     })
 }
 
+/// What evaluating a data set at once is said to take wrongly, as [`wrong`] does.
+fn wrong_at_once(
+    name: &str,
+    compiled: &Arc<Compiled>,
+    plan: Plan,
+    threads: usize,
+) -> Option<String> {
+    let slack = bookkeeping(&plan, threads);
+    let data = binary_data(compiled, 1500);
+    let rows: Vec<u32> = (0..data.rows() as u32).collect();
+    let flat = compiled.parameters.initial::<f32>(&compiled.written, 0, None);
+    let mut log_p = vec![0.0; rows.len()];
+    let mut engine = CpuExecutable::new(compiled.clone(), plan, threads).unwrap();
+    engine.load(&flat);
+    let before = held();
+    let said = engine.prepare_evaluations(&data, 1);
+    let ready = held() - before;
+    MOST.store(held(), Ordering::SeqCst);
+    engine.log_likelihood(&data, &rows, &mut log_p);
+    let taken = MOST.load(Ordering::SeqCst) - before;
+    let is_wrong = said == 0 || ready.abs_diff(said) > slack || taken.abs_diff(said) > slack;
+    is_wrong.then(|| {
+        format!("{name}, at once, {threads} threads: {said} said, {ready} and {taken} taken, slack {slack}")
+    })
+}
+
 #[test]
 fn a_run_takes_the_bytes_that_its_plan_predicts() {
     let hyper = "leaves: Indicators, parameterizer: Hyper(embedding: 5, hidden: [20])";
@@ -145,6 +171,18 @@ fn a_run_takes_the_bytes_that_its_plan_predicts() {
                     faults.extend(wrong(name, compiled, plan, threads));
                 }
             }
+        }
+    }
+    for (name, compiled) in &circuits[..3] {
+        for threads in [1, 2] {
+            let options = plan::Options {
+                purpose: Purpose::Evaluate,
+                schedule: Schedule::Wide,
+                batch: 500,
+                sharing: Sharing::Wherever,
+            };
+            let plan = plan(&compiled.circuit, &compiled.parameters, &options);
+            faults.extend(wrong_at_once(name, compiled, plan, threads));
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));

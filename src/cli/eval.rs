@@ -34,6 +34,7 @@ pub fn run(args: &Eval, json: bool) -> Result<Answer, Failure> {
     executable.load(&flat);
     drop(flat);
     let data = data::read(&args.data, &variables)?;
+    executable.prepare_evaluations(&data, 1);
     let evaluation = evaluate(executable.as_mut(), &data);
     if let Some(fault) = executable.fault() {
         return Err(fault.into());

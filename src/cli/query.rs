@@ -265,6 +265,7 @@ fn replies(
 fn log_likelihood(args: &Query, model: &Model, rows: &Dataset) -> Result<Vec<Reply>, Failure> {
     let mut executable = engine::executable(&model.compiled, &args.run, Purpose::Evaluate, BATCH)?;
     executable.load(&model.flat);
+    executable.prepare_evaluations(rows, 1);
     let found = log_likelihoods(executable.as_mut(), rows);
     if let Some(fault) = executable.fault() {
         return Err(fault.into());

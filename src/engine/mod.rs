@@ -68,6 +68,13 @@ pub trait Executable: Send {
         0
     }
 
+    /// Makes ready for `times` evaluations of all rows of these data, where that is expected to take less
+    /// time in all. Results do not depend on it, but for rounding. Returns the bytes that it keeps, those
+    /// that it will work in among them.
+    fn prepare_evaluations(&mut self, data: &Dataset, times: usize) -> usize {
+        if times > 1 { self.prepare(data) } else { 0 }
+    }
+
     /// Why the machine no longer runs it, if so: a device that was lost. From then on ln p is no number.
     fn fault(&self) -> Option<Diagnostic> {
         None

@@ -49,10 +49,17 @@ pub(crate) struct Rows<'a> {
     pub(crate) interned: usize,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
     /// Whether a space of so many sub-assignments may be a table.
     pub(super) fn may_be_table(&self, domain: u64) -> bool {
         domain <= LARGEST_TABLE.min(self.most as u64)
+    }
+
+    /// All rows of a data set, of which `distinct` differ: each entry is evaluated, so nothing has to be
+    /// found, and no batch bounds what there is.
+    pub(super) fn all(distinct: usize, missing: bool, seen: &'a [f64]) -> Self {
+        let most = LARGEST_TABLE as usize;
+        Rows { most, expected: distinct, missing, seen: Some(seen), interned: seen.len() }
     }
 
     /// Rows of which nothing is known.
@@ -116,9 +123,21 @@ pub(crate) struct Placed {
     pub(crate) width: usize,
 }
 
+impl Placed {
+    /// Multiply-adds of an entry, or units where there are none.
+    pub(super) fn work(&self) -> f64 {
+        match self.form {
+            Form::Sum { .. } | Form::ProductSum { .. } => (self.width * self.output.units) as f64,
+            _ => self.output.units as f64,
+        }
+    }
+}
+
 /// Where a value lies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Value {
+    /// Its number, and that of its step.
+    pub(crate) id: usize,
     pub(crate) space: usize,
     /// Its first number.
     pub(crate) rows: usize,
@@ -128,23 +147,25 @@ pub(crate) struct Value {
     /// Its first scale, and exponent, of one an entry.
     pub(crate) entries: usize,
     pub(crate) learns: bool,
+    /// Whether a step reads it.
+    pub(crate) is_read: bool,
 }
 
 /// An input of a step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Read {
     pub(crate) value: Value,
-    through: Through,
+    pub(crate) through: Through,
 }
 
 /// Which entry of an input an entry of the output reads.
 #[derive(Clone, Copy, Debug)]
-enum Through {
+pub(crate) enum Through {
     /// That of its own number.
     Same,
     /// What a projection between tables says.
     Map(usize),
-    /// What was found for the batch, from this number on.
+    /// What was found for the batch under a projection.
     Found(usize),
 }
 
@@ -244,6 +265,8 @@ impl Layout {
             *at += count;
             *at - count
         };
+        let mut is_read = vec![false; program.values.len()];
+        program.inputs.iter().for_each(|input| is_read[input.value as usize] = true);
         let values = program.values.iter().enumerate();
         let values: Vec<Value> = values
             .map(|(id, value)| {
@@ -253,7 +276,8 @@ impl Layout {
                 let (rows, entries) = (sizes.rows, sizes.entries);
                 sizes.rows += most * stride;
                 sizes.entries += most;
-                Value { space, rows, stride, units, entries, learns: value.learns }
+                let (learns, is_read) = (value.learns, is_read[id]);
+                Value { id, space, rows, stride, units, entries, learns, is_read }
             })
             .collect();
         let count = |space: usize| match kinds[space] {
@@ -277,7 +301,7 @@ impl Layout {
             } else if let Kind::Table(_) = kinds[spaces.projections[projection].from as usize] {
                 Through::Map(projection)
             } else {
-                Through::Found(found[projection])
+                Through::Found(projection)
             };
             Read { value, through }
         };
@@ -318,10 +342,7 @@ impl Layout {
     pub(super) fn cycles(&self, train: bool) -> (f64, f64) {
         let (mut shared, mut dense) = (0.0, 0.0);
         for step in &self.steps {
-            let work = match step.form {
-                Form::Sum { .. } | Form::ProductSum { .. } => step.width * step.output.units,
-                _ => step.output.units,
-            } as f64;
+            let work = step.work();
             let (entry, find, row) = match train {
                 true => (40.0 + 0.51 * work, 15.0, 10.0 + 0.43 * work),
                 false => (45.0 + 0.133 * work, 5.0, 2.0 + 0.104 * work),
@@ -337,7 +358,7 @@ impl Layout {
     }
 
     /// Bytes that it takes.
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let numbers = |lists: &[Vec<u32>]| {
             let of_list = |list: &Vec<u32>| size_of::<Vec<u32>>() + WORD * list.len();
             lists.iter().map(of_list).sum::<usize>()
@@ -358,8 +379,13 @@ impl Layout {
         match read.through {
             Through::Same => &self.ramp[..entries],
             Through::Map(projection) => &self.maps[projection][..entries],
-            Through::Found(first) => &found[first..first + entries],
+            Through::Found(projection) => &found[self.found[projection]..][..entries],
         }
+    }
+
+    /// What each entry of a table is under a projection to another.
+    pub(crate) fn map(&self, projection: usize) -> &[u32] {
+        &self.maps[projection]
     }
 
     /// Where a step's output lies, of a program whose steps make a value each, in order.

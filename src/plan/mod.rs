@@ -33,6 +33,7 @@ mod parts;
 mod segments;
 mod spaces;
 mod sparse;
+mod whole;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,7 @@ pub use self::cost::{INDICATORS, Memory, SCRATCH_EXTRA};
 pub(crate) use self::interning::RECORDED;
 pub use self::layout::Kind;
 pub use self::spaces::{Projection, Space, Spaces};
+pub(crate) use self::whole::{Seen, Whole};
 use crate::ids::{DistId, VarId, WeightsId};
 use crate::sector::Maker;
 pub use crate::simd::LANES;

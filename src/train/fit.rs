@@ -122,7 +122,9 @@ impl<'a> Run<'a> {
         let batches = Batches::new(recipe.seed, data.train.rows(), recipe.batch);
         executable.prepare(data.train);
         if let Some(valid) = data.valid {
-            executable.prepare(valid);
+            // Of the recipe alone, so that a run that is continued does the same.
+            let times = recipe.steps.div_ceil(recipe.eval_every.max(1)).max(1);
+            executable.prepare_evaluations(valid, usize::try_from(times).unwrap_or(usize::MAX));
         }
         let state = State {
             step: 0,
@@ -387,6 +389,9 @@ impl<'a> Run<'a> {
         };
         let seconds = self.seconds();
         self.executable.load(&self.state.parameters);
+        for data in [Some(self.data.train), self.data.test].into_iter().flatten() {
+            self.executable.prepare_evaluations(data, 1);
+        }
         let train = self.log_likelihoods(self.data.train, Part::Train)?;
         let test = self.data.test.map(|data| self.log_likelihoods(data, Part::Test)).transpose()?;
         let State { parameters, step: steps, history, .. } = self.state;

@@ -138,6 +138,11 @@ fn by_cpu_sharing(
     let asked = (&**compiled, flat, data);
     let prepared = format!("{name}, prepared");
     assert_same(&prepared, asked, (&log_p, &gradient), (&again, &d_again));
+    train.prepare_evaluations(data, 1);
+    train.load(flat);
+    train.log_likelihood(data, &rows, &mut again);
+    let at_once = format!("{name}, evaluated at once");
+    assert_same(&at_once, asked, (&log_p, &gradient), (&again, &d_again));
     evaluated += train.evaluated();
     let mut dense = vec![f64::NAN; rows.len()];
     let mut d_dense = vec![f32::NAN; flat.len()];

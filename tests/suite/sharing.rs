@@ -81,6 +81,13 @@ fn rows_that_agree_are_evaluated_once_and_every_answer_is_the_oracles() {
                 engine.gradient(&flat, &data, &rows, &mut log_p, &mut gradient);
                 let name = format!("{name}, missing {missing}, prepared {prepare}");
                 assert_agree(&name, &compiled, &expected, (&log_p, &gradient));
+                if prepare {
+                    assert!(engine.prepare_evaluations(&data, 1) > 0, "{name}");
+                }
+                engine.load(&flat);
+                engine.log_likelihood(&data, &rows, &mut log_p);
+                let name = format!("{name}, evaluated");
+                assert_agree(&name, &compiled, &expected, (&log_p, &gradient));
             }
         }
     }
@@ -111,6 +118,11 @@ fn what_small_weights_lose_is_bounded_and_rows_in_doubt_go_through_logs() {
             let tally = engine.gradient(&flat, &data, &rows, &mut log_p, &mut gradient);
             let name = format!("{name}, weights down to e^{}", -2.0 * spread);
             assert_agree(&name, &compiled, &expected, (&log_p, &gradient));
+            engine.prepare_evaluations(&data, 1);
+            engine.load(&flat);
+            let evaluated = engine.log_likelihood(&data, &rows, &mut log_p);
+            assert_agree(&format!("{name}, at once"), &compiled, &expected, (&log_p, &gradient));
+            assert!(evaluated.in_logs == 0 || tally.in_logs > 0, "{name}");
             in_logs.push(tally.in_logs);
         }
     }
@@ -135,6 +147,61 @@ fn the_same_bits_come_of_prepared_data_at_any_number_of_threads() {
     let one = run(1);
     for threads in [2, 3, 5] {
         assert!(one == run(threads), "{threads} threads");
+    }
+}
+
+/// Rows that agree much pay for interning at once, others after many evaluations or never.
+#[test]
+fn a_set_is_evaluated_at_once_where_that_takes_less_time_in_all() {
+    let compiled = compiled(
+        "(variables: Binary(24), structure: RatSpn(units: 5, replicas: 50, seed: 1), leaves: Indicators)",
+    );
+    let variables = compiled.written.variables();
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let mut row = || (0..24).map(|_| Some(rng.random_range(0..2) as f32)).collect::<Vec<_>>();
+    let differ: Vec<_> = (0..ROWS).map(|_| row()).collect();
+    let agree: Vec<_> = (0..ROWS).map(|number| differ[number % 20].clone()).collect();
+    let kept = |rows: &[Vec<Option<f32>>], sharing, times| {
+        let plan = planned(&compiled, Purpose::Evaluate, sharing);
+        let mut engine = CpuExecutable::new(compiled.clone(), plan, 1).unwrap();
+        let data = Dataset::from_rows(variables, rows.to_vec()).unwrap();
+        engine.prepare_evaluations(&data, times)
+    };
+    assert!(kept(&agree, Sharing::WherePays, 1) > 0);
+    assert_eq!(kept(&agree, Sharing::Off, 1), 0);
+    assert_eq!(kept(&differ, Sharing::WherePays, 1), 0);
+    assert!(kept(&differ, Sharing::WherePays, 1000) > 0);
+    assert!(kept(&differ, Sharing::Wherever, 1) > 0);
+}
+
+#[test]
+fn evaluations_at_once_keep_to_a_limit_and_their_bits_do_not_depend_on_threads() {
+    let compiled = compiled(CIRCUITS[0].1);
+    let flat: Vec<f32> = compiled.parameters.initial(&compiled.written, 3, None);
+    let data = repeated(&compiled, true);
+    let rows: Vec<u32> = (0..ROWS as u32).collect();
+    let run = |threads, limit| {
+        let plan = planned(&compiled, Purpose::Evaluate, Sharing::Wherever);
+        let engine = CpuExecutable::new(compiled.clone(), plan, threads).unwrap();
+        let mut engine = engine.keeping(limit);
+        let kept = engine.prepare_evaluations(&data, 2);
+        assert!(kept <= limit, "{kept} bytes of {limit}");
+        let mut log_p = vec![f64::NAN; ROWS];
+        engine.load(&flat);
+        engine.log_likelihood(&data, &rows, &mut log_p);
+        (log_p, kept)
+    };
+    let (expected, one) = run(1, usize::MAX);
+    let (_, three) = run(3, usize::MAX);
+    assert!(three > one);
+    let mut kept_before = three;
+    for limit in (0..=12).rev().map(|part| three * part / 12) {
+        let (log_p, kept) = run(3, limit);
+        assert!(kept <= kept_before);
+        kept_before = kept;
+        assert!(log_p == run(1, limit).0, "{limit} bytes");
+        // Fewer workers say the same.
+        assert!(limit < one || log_p == expected, "{limit} bytes");
     }
 }
 
@@ -269,6 +336,34 @@ fn what_takes_more_than_the_limit_falls_back_region_by_region() {
         }
         assert!(mixed >= 2, "{mixed} limits had lists and rows beside each other");
         assert_eq!(kept_before, 0);
+    }
+}
+
+#[test]
+fn a_prepared_set_is_evaluated_at_once_to_the_same_bits_whatever_its_rows_are_asked_for_by() {
+    for (name, text) in CIRCUITS {
+        let compiled = compiled(text);
+        let data = repeated(&compiled, true);
+        let run = |threads, rows: &[u32], seeds: &[u64]| {
+            let plan = planned(&compiled, Purpose::Evaluate, Sharing::Wherever);
+            let mut engine = CpuExecutable::new(compiled.clone(), plan, threads).unwrap();
+            assert!(engine.prepare_evaluations(&data, 1) > 0, "{name}");
+            let mut log_p = vec![f64::NAN; rows.len()];
+            for &seed in seeds {
+                engine.load(&compiled.parameters.initial(&compiled.written, seed, None));
+                engine.log_likelihood(&data, rows, &mut log_p);
+            }
+            log_p
+        };
+        let forward: Vec<u32> = (0..ROWS as u32).collect();
+        let expected = run(1, &forward, &[3]);
+        // Backwards, some rows twice and others not at all, after other weights.
+        let others: Vec<u32> = forward.iter().rev().map(|row| row / 3 * 2).collect();
+        for threads in [1, 2, 5] {
+            let log_p = run(threads, &others, &[1, 3]);
+            let same = |(&row, log_p): (&u32, &f64)| *log_p == expected[row as usize];
+            assert!(others.iter().zip(&log_p).all(same), "{name}, {threads} threads");
+        }
     }
 }
 

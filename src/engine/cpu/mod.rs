@@ -29,6 +29,7 @@ mod stepper;
 mod tables;
 mod tile;
 mod weights;
+mod whole;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,10 +42,11 @@ pub(crate) use self::host::constant_coefficients;
 use self::learned::Learned;
 use self::rows::BatchRows;
 pub use self::shared::Evaluated;
-use self::shared::{How, Prepared, Shared};
+use self::shared::{How, Prepared, Refused, Shared, WholeSet};
 use self::state::{HeadShard, PartState};
 use self::tile::Workspace;
 use self::weights::{Making, WeightScratch, constants, split};
+use self::whole::Whole;
 use super::{Counts, Executable, Stepper, Tally};
 use crate::compile::{Compiled, Numbers};
 use crate::data::Dataset;
@@ -81,7 +83,10 @@ pub struct CpuExecutable {
     shared: Vec<Option<Shared>>,
     /// Data sets that were prepared, the last one last.
     prepared: Vec<Prepared>,
-    /// Bytes that those still to be prepared may take.
+    /// Data sets that are evaluated whole, and what that works in.
+    sets: Vec<WholeSet>,
+    whole: Whole,
+    /// Bytes that data still to be prepared may take.
     spare: usize,
     /// Gradients by shared tensors, a buffer a group: those of all makers one after the other.
     d_shared: Vec<Vec<f32>>,
@@ -165,6 +170,8 @@ impl CpuExecutable {
             rows: BatchRows::new(plan_rows),
             shared,
             prepared: Vec::new(),
+            sets: Vec::new(),
+            whole: Whole::default(),
             spare: usize::MAX,
             d_shared,
             ranges,
@@ -236,15 +243,20 @@ impl CpuExecutable {
         if doubt.is_empty() {
             return 0;
         }
+        self.settle_rows(&doubt, missing, train);
+        doubt.iter().map(|&row| self.rows.standing_for(row)).sum()
+    }
+
+    /// Evaluates some rows of the batch in the log domain.
+    fn settle_rows(&mut self, doubt: &[u32], missing: bool, train: bool) {
         let CpuExecutable { plan, pool, states, data, offsets, rows, .. } = self;
         let mut log_p = std::mem::take(&mut rows.log_p);
         let batch = rows.batch(plan, data, missing);
         if let Some((head, parts)) = states.split_last_mut() {
-            let settle = Doubt { batch, offsets, rows: &doubt };
+            let settle = Doubt { batch, offsets, rows: doubt };
             pool.install(|| settle.settle(parts, head, train, &mut log_p));
         }
         rows.log_p = log_p;
-        doubt.iter().map(|&row| rows.standing_for(row)).sum()
     }
 
     /// From the gradients by coefficients to those by parameters.
@@ -291,6 +303,30 @@ impl CpuExecutable {
             let (own, rest) = states.split_at((group.parts.1 - group.parts.0) as usize);
             states = rest;
             Making::of(numbers, plan, group).count_leaves(own, counts);
+        }
+    }
+
+    /// Writes ln p of rows, batch by batch. Returns how many were evaluated in the log domain.
+    fn evaluate_in_batches(&mut self, data: &Dataset, rows: &[u32], log_p: &mut [f64]) -> usize {
+        let (batch, missing) = (self.plan.batch as usize, data.has_missing());
+        let mut in_logs = 0;
+        for (rows, log_p) in rows.chunks(batch).zip(log_p.chunks_mut(batch)) {
+            self.gather(data, rows);
+            self.forward(missing, false);
+            in_logs += self.settle_doubt(missing, false);
+            self.rows.tell(log_p);
+        }
+        in_logs
+    }
+
+    /// Writes ln p of rows that differ, evaluated in the log domain, batch by batch.
+    fn evaluate_in_logs(&mut self, data: &Dataset, rows: &[u32], log_p: &mut [f64]) {
+        let batch = self.plan.batch as usize;
+        for (rows, log_p) in rows.chunks(batch).zip(log_p.chunks_mut(batch)) {
+            self.gather(data, rows);
+            let all: Vec<u32> = (0..self.rows.read().len() as u32).collect();
+            self.settle_rows(&all, data.has_missing(), false);
+            self.rows.tell(log_p);
         }
     }
 
@@ -343,20 +379,12 @@ impl Executable for CpuExecutable {
     }
 
     fn log_likelihood(&mut self, data: &Dataset, rows: &[u32], log_p: &mut [f64]) -> Tally {
-        let mut tally = Tally::default();
-        let batch = self.plan.batch as usize;
         let pool = self.pool.clone();
-        pool.install(|| {
-            for (rows, log_p) in rows.chunks(batch).zip(log_p.chunks_mut(batch)) {
-                self.gather(data, rows);
-                let missing = data.has_missing();
-                self.forward(missing, false);
-                tally.in_logs += self.settle_doubt(missing, false);
-                self.rows.tell(log_p);
-            }
+        let in_logs = pool.install(|| match self.known_whole(data, rows.len()) {
+            Some(known) => self.evaluate_whole(known, data, rows, log_p),
+            None => self.evaluate_in_batches(data, rows, log_p),
         });
-        tally.impossible = impossible(log_p);
-        tally
+        Tally { impossible: impossible(log_p), in_logs }
     }
 
     /// # Panics
@@ -421,6 +449,25 @@ impl Executable for CpuExecutable {
         }
         self.spare = self.spare.saturating_sub(bytes);
         self.prepared.push(prepared);
+        bytes
+    }
+
+    fn prepare_evaluations(&mut self, data: &Dataset, times: usize) -> usize {
+        if let Some(known) = self.sets.iter().find(|set| set.is_of(data)) {
+            return known.bytes();
+        }
+        let (plan, limits) = (&self.plan, (self.workers.len(), self.spare));
+        let set = match self.pool.install(|| WholeSet::new(data, plan, times, limits)) {
+            Ok(set) => set,
+            // What does not fit may pay batch by batch, if it is done again and again.
+            Err(Refused::TooLarge) if times > 1 => return self.prepare(data),
+            Err(_) => return 0,
+        };
+        self.whole.reserve(&self.plan, &set);
+        let bytes = set.bytes();
+        // Not of the workers that there are: what is left must not depend on their number.
+        self.spare = self.spare.saturating_sub(set.most_bytes);
+        self.sets.push(set);
         bytes
     }
 

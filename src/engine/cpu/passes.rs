@@ -79,32 +79,42 @@ impl WithSimd for PartForward<'_> {
         let PartForward { batch, part, coefficients, certified, shard, workspace } = self;
         let program = batch.plan.program(part);
         let (mut arenas, mut scratch) = workspace.arenas(program);
-        let count = program.outputs.len();
-        let units = units_of(program);
         for (place, tile) in batch.tiles(&shard.tiles) {
             let unit = batch.unit(part, coefficients, certified, tile);
             forward(simd, &unit, &NoImports, &mut arenas, &mut scratch);
-            let mut out = &mut shard.outputs[place * units * LANES..];
-            for (index, &output) in program.outputs.iter().enumerate() {
-                let value = &program.values[output as usize];
-                let rows = &arenas.values[span(value.rows, value.units)];
-                crate::simd::take(&mut out, rows.len()).copy_from_slice(rows);
-                let at = (place * count + index) * LANES..(place * count + index + 1) * LANES;
-                let (exponents, bounds) = (&mut shard.exponents[at.clone()], &mut shard.bounds[at]);
-                exponents.fill(0);
-                bounds.fill(0.0);
-                if value.exponent != NOWHERE {
-                    exponents.copy_from_slice(&arenas.exponents[exponent_span(value)]);
-                    if !certified {
-                        bounds.copy_from_slice(&arenas.bounds[exponent_span(value)]);
-                    }
-                }
+            let to = (&mut shard.outputs[..], &mut shard.exponents[..], &mut shard.bounds[..]);
+            hand_over(&unit, &arenas, place, to);
+        }
+    }
+}
+
+/// Copies what the outputs of a part have come to for one tile: units, exponents and bounds.
+pub(super) fn hand_over(
+    &Unit { program, certified, .. }: &Unit<'_>,
+    arenas: &Arenas<'_>,
+    tile: usize,
+    (units, exponents, bounds): (&mut [f32], &mut [i32], &mut [f32]),
+) {
+    let count = program.outputs.len();
+    let mut units = &mut units[tile * units_of(program) * LANES..];
+    for (index, &output) in program.outputs.iter().enumerate() {
+        let value = &program.values[output as usize];
+        let rows = &arenas.values[span(value.rows, value.units)];
+        crate::simd::take(&mut units, rows.len()).copy_from_slice(rows);
+        let at = (tile * count + index) * LANES..(tile * count + index + 1) * LANES;
+        let (exponents, bounds) = (&mut exponents[at.clone()], &mut bounds[at]);
+        exponents.fill(0);
+        bounds.fill(0.0);
+        if value.exponent != NOWHERE {
+            exponents.copy_from_slice(&arenas.exponents[exponent_span(value)]);
+            if !certified {
+                bounds.copy_from_slice(&arenas.bounds[exponent_span(value)]);
             }
         }
     }
 }
 
-fn units_of(program: &Program) -> usize {
+pub(super) fn units_of(program: &Program) -> usize {
     program.outputs.iter().map(|&output| program.values[output as usize].units as usize).sum()
 }
 
@@ -253,7 +263,7 @@ struct Handed<'a> {
 }
 
 /// The value that is an output of a part, and the units of the outputs before it.
-fn output_of(plan: &Plan, part: u32, output: u32) -> (&Program, &Value, usize) {
+pub(super) fn output_of(plan: &Plan, part: u32, output: u32) -> (&Program, &Value, usize) {
     let program = plan.program(&plan.below_head()[part as usize]);
     let value = |index: u32| &program.values[program.outputs[index as usize] as usize];
     (program, value(output), (0..output).map(|index| value(index).units as usize).sum())

@@ -34,57 +34,57 @@ pub(super) fn bound<S: Simd>(
         let (own, rows) = (unit.scales(&step.output), unit.rows(&step.output));
         let (below, bounds) = bounds.split_at_mut(own.start);
         let (tops_below, tops) = tops.split_at_mut(own.start);
-        let (bounds, tops) = (&mut bounds[..own.len()], &mut tops[..own.len()]);
-        for (top, row) in tops.iter_mut().zip(values.rows[rows].chunks_exact(step.output.stride)) {
-            let units = S::as_simd_f32s(row).0.iter().copied();
-            let most = units.fold(simd.splat_f32s(0.0), |a, b| simd.max_f32s(a, b));
-            *top = simd.reduce_max_f32s(most);
-        }
-        let below = Below { unit, step, bounds: below, tops: tops_below };
-        let terms = step.width as f32;
-        match step.form {
-            // Weights of a look-up below the normal numbers were rounded when they were made.
-            Form::Lookup { .. } | Form::One => bounds.fill(LOST),
-            Form::Sum { .. } => {
-                let lacks = below.input(0).map(|(bound, _)| bound);
-                fill(bounds, lacks.map(|lacks| lacks * ONE + terms * LOST));
+        largest(simd, &values.rows[rows], step.output.stride, &mut tops[..own.len()]);
+        let inputs = step.inputs.map(|read| match step.form {
+            Form::Lookup { .. } | Form::One => (&[][..], &[][..], &[][..]),
+            _ => {
+                let own = unit.scales(&read.value);
+                (&below[own.clone()], &tops_below[own], unit.index(step, &read))
             }
-            Form::Product { .. } => fill(bounds, below.products(&values.scales[own])),
-            Form::ProductSum { .. } => {
-                let products = below.products(&values.scales[own]);
-                fill(bounds, products.map(|lacks| lacks * ONE + terms * LOST));
-            }
-        }
+        });
+        let read = |input: usize, entry: usize| {
+            let (bounds, tops, index) = inputs[input];
+            let entry = index[entry] as usize;
+            (bounds[entry], tops[entry])
+        };
+        let scales = &values.scales[own.clone()];
+        lacking(step, read, |entry| scales[entry], &mut bounds[..own.len()]);
     }
 }
 
-fn fill(out: &mut [f32], bounds: impl Iterator<Item = f32>) {
-    out.iter_mut().zip(bounds).for_each(|(out, bound)| *out = bound);
-}
-
-/// What a step reads.
-struct Below<'a> {
-    unit: &'a Unit<'a>,
-    step: &'a Placed,
-    bounds: &'a [f32],
-    tops: &'a [f32],
-}
-
-impl Below<'_> {
-    /// The bound and the largest unit of what each entry reads of an input.
-    fn input(&self, number: usize) -> impl Iterator<Item = (f32, f32)> {
-        let read = &self.step.inputs[number];
-        let own = self.unit.scales(&read.value);
-        let (bounds, tops) = (&self.bounds[own.clone()], &self.tops[own]);
-        let index = self.unit.index(self.step, read).iter();
-        index.map(move |&entry| (bounds[entry as usize], tops[entry as usize]))
+/// The largest unit of each row.
+pub(super) fn largest<S: Simd>(simd: S, rows: &[f32], stride: usize, tops: &mut [f32]) {
+    for (top, row) in tops.iter_mut().zip(rows.chunks_exact(stride)) {
+        let units = S::as_simd_f32s(row).0.iter().copied();
+        let most = units.fold(simd.splat_f32s(0.0), |a, b| simd.max_f32s(a, b));
+        *top = simd.reduce_max_f32s(most);
     }
+}
 
-    /// What the product of two inputs may lack, in its scale.
-    fn products(&self, scales: &[f32]) -> impl Iterator<Item = f32> {
-        let pairs = self.input(0).zip(self.input(1)).zip(scales);
-        pairs.map(|(((lacks_a, a), (lacks_b, b)), &scale)| {
-            scale * (lacks_a * (b + lacks_b) + lacks_b * a + LOST)
-        })
+/// The bounds of a step's entries. `read` gives the bound and the largest unit of what an entry reads of
+/// an input, `scale` what an entry was multiplied with.
+#[inline(always)]
+pub(super) fn lacking(
+    step: &Placed,
+    read: impl Fn(usize, usize) -> (f32, f32),
+    scale: impl Fn(usize) -> f32,
+    bounds: &mut [f32],
+) {
+    let terms = step.width as f32;
+    let product = |entry: usize| {
+        let ((lacks_a, a), (lacks_b, b)) = (read(0, entry), read(1, entry));
+        scale(entry) * (lacks_a * (b + lacks_b) + lacks_b * a + LOST)
+    };
+    let entries = bounds.iter_mut().enumerate();
+    match step.form {
+        // Weights of a look-up below the normal numbers were rounded when they were made.
+        Form::Lookup { .. } | Form::One => bounds.fill(LOST),
+        Form::Sum { .. } => {
+            entries.for_each(|(entry, bound)| *bound = read(0, entry).0 * ONE + terms * LOST);
+        }
+        Form::Product { .. } => entries.for_each(|(entry, bound)| *bound = product(entry)),
+        Form::ProductSum { .. } => {
+            entries.for_each(|(entry, bound)| *bound = product(entry) * ONE + terms * LOST);
+        }
     }
 }

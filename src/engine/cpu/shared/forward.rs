@@ -170,7 +170,7 @@ pub(super) fn forward<S: Simd>(
 }
 
 /// A row for each state: the table's columns; and one of ones where a value may be missing.
-fn lookup(table: &[f32], states: usize, step: &Placed, out: &mut [f32]) {
+pub(super) fn lookup(table: &[f32], states: usize, step: &Placed, out: &mut [f32]) {
     let units = step.output.units;
     for (state, row) in out.chunks_exact_mut(step.output.stride).enumerate() {
         row[units..].fill(0.0);
@@ -217,7 +217,19 @@ pub(super) fn form<S: Simd>(
     formed: &mut [f32],
     scales: &mut [f32],
 ) {
-    let a = unit.factor(step, 0, below);
+    let factors = [0, 1].map(|input| unit.factor(step, input, below));
+    form_of(simd, step, factors, first, formed, scales);
+}
+
+/// The same of given inputs; a step with one has it twice.
+pub(super) fn form_of<S: Simd>(
+    simd: S,
+    step: &Placed,
+    [a, b]: [Factor<'_>; 2],
+    first: usize,
+    formed: &mut [f32],
+    scales: &mut [f32],
+) {
     match step.form {
         Form::Sum { .. } => {
             for (entry, formed) in formed.chunks_exact_mut(a.stride).enumerate() {
@@ -226,11 +238,10 @@ pub(super) fn form<S: Simd>(
             scales.fill(1.0);
         }
         Form::Product { pairs: true } => {
-            let b = unit.factor(step, 1, below);
             let units = (step.inputs[0].value.units, step.inputs[1].value.units);
             form_pairs(simd, first, a, b, units, step.output.stride, formed, scales);
         }
-        _ => form_product(simd, first, a, unit.factor(step, 1, below), formed, scales),
+        _ => form_product(simd, first, a, b, formed, scales),
     }
 }
 

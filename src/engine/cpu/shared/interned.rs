@@ -5,15 +5,15 @@
 //! most rows have an entry of their own a map has a line of memory for each of them; what becomes of
 //! those lies row by row ([`Records`]), that of all parts side by side, and a batch reads it in one go.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use rayon::prelude::*;
 
+use super::eight::Index;
+use super::numbering::{Half, Numbering, Pairs, mixed};
 use crate::data::Dataset;
 use crate::ids::{Id, VarId};
 use crate::plan::layout::{Kind, Layout};
 use crate::plan::{Column, LANES, NOWHERE, Program, RECORDED, Spaces};
+use crate::simd::transpose;
 
 /// The distinct rows of a data set, by column.
 pub(in crate::engine::cpu) struct DistinctRows {
@@ -39,32 +39,34 @@ impl DistinctRows {
         if !data.variables().ids().all(discrete) {
             return None;
         }
-        let bytes = |distinct| DistinctRows::bytes_of(data.rows(), distinct, data.columns());
+        let width = data.columns();
+        let bytes = |distinct| DistinctRows::bytes_of(data.rows(), distinct, width);
         if bytes(0) > limit {
             return None;
         }
-        let mut numbers: HashMap<Vec<u16>, u32> = HashMap::new();
+        let mut known = Numbering::new(data.rows());
         let (mut number, mut first) = (Vec::with_capacity(data.rows()), Vec::new());
-        let mut values = vec![0.0; data.columns()];
+        // States of the distinct rows, row by row.
+        let mut states: Vec<u16> = Vec::new();
+        let (mut values, mut own) = (vec![0.0; width], vec![0; width]);
         for row in 0..data.rows() {
             data.row(row, &mut values);
-            let states = values.iter().map(|&x| if x.is_nan() { MISSING } else { x as u16 });
-            let next = first.len() as u32;
-            let found = *numbers.entry(states.collect()).or_insert(next);
-            if found == next {
+            let state = |x: f32| if x.is_nan() { MISSING } else { x as u16 };
+            own.iter_mut().zip(&values).for_each(|(own, &x)| *own = state(x));
+            let is = |other: u32| states[other as usize * width..][..width] == own[..];
+            let (distinct, is_new) = known.number(hash_of(&own), is);
+            if is_new {
                 first.push(row as u32);
+                states.extend(&own);
                 if bytes(first.len()) > limit {
                     return None;
                 }
             }
-            number.push(found);
+            number.push(distinct);
         }
-        let mut columns = vec![0; data.columns() * first.len()];
-        for (states, row) in numbers {
-            for (column, state) in states.into_iter().enumerate() {
-                columns[column * first.len() + row as usize] = state;
-            }
-        }
+        let mut columns = vec![0; states.len()];
+        transpose((&states, width), (&mut columns, first.len()), first.len(), width);
+        first.shrink_to_fit();
         Some(DistinctRows { number, first, columns })
     }
 
@@ -104,6 +106,12 @@ impl DistinctRows {
         DistinctRows::bytes_of(self.number.len(), distinct, self.columns.len() / distinct.max(1))
     }
 
+    /// Forgets the states of rows, once all is interned that will be; the bytes that are left.
+    pub(super) fn forget_states(&mut self) -> usize {
+        self.columns = Vec::new();
+        4 * (self.number.len() + self.first.len())
+    }
+
     fn column(&self, var: VarId) -> &[u16] {
         let rows = self.first.len();
         &self.columns[var.index() * rows..(var.index() + 1) * rows]
@@ -125,9 +133,23 @@ impl Default for Map {
 }
 
 impl Map {
-    fn of(entries: impl Iterator<Item = u32> + Clone) -> Self {
-        let short: Option<Vec<u16>> = entries.clone().map(|entry| entry.try_into().ok()).collect();
-        short.map_or_else(|| Map::Long(entries.collect()), Map::Short)
+    /// Of entries below `count`.
+    fn of(entries: impl Iterator<Item = u32>, count: usize) -> Self {
+        match count <= 1 << 16 {
+            true => Map::Short(entries.map(|entry| entry as u16).collect()),
+            false => Map::Long(entries.collect()),
+        }
+    }
+
+    /// What entries read by it, of a data set that is evaluated whole.
+    #[inline]
+    pub(super) fn index(&self) -> Index<'_> {
+        match self {
+            Map::Short(map) => Index::Short(map),
+            Map::Long(map) => Index::Long(map),
+            // What batches are found of alone is recorded row by row.
+            Map::Recorded(_) => Index::Same,
+        }
     }
 
     fn bytes(&self) -> usize {
@@ -247,6 +269,11 @@ impl Interned {
         rows + self.maps.iter().map(Map::bytes).sum::<usize>()
     }
 
+    /// Bytes of its lists of lists besides.
+    pub(super) fn list_bytes(&self) -> usize {
+        size_of_val(&self.maps[..]) + size_of_val(&self.of_row[..]) + size_of_val(&self.counts[..])
+    }
+
     /// How many sub-assignments of each space some distinct rows have.
     pub(super) fn count(
         spaces: &Spaces,
@@ -254,6 +281,7 @@ impl Interned {
         rows: &DistinctRows,
         sample: &[u32],
     ) -> Vec<usize> {
+        let mut pairs = Pairs::default();
         let mut numbers: Vec<Numbers> = Vec::with_capacity(spaces.spaces.len());
         for (space, halves) in spaces.halves.iter().enumerate() {
             let own = match (halves, &spaces.spaces[space].columns[..]) {
@@ -261,18 +289,16 @@ impl Interned {
                     Column::Variable(var) => {
                         let states = rows.column(var);
                         let states = sample.iter().map(|&row| u32::from(states[row as usize]));
-                        let states: Vec<u32> = states.collect();
-                        number_pairs(&states, &states)
+                        let states = Numbers::of_table(states.collect(), 1 << 16);
+                        Numbers::listed(pairs.number(states.half(), states.half()))
                     }
-                    Column::Fixed(_) => Numbers { of_row: vec![0; sample.len()], first: vec![0] },
+                    Column::Fixed(_) => Numbers::listed((vec![0; sample.len()], vec![0])),
                 },
-                ([NOWHERE, _], _) => Numbers { of_row: vec![0; sample.len()], first: vec![0] },
+                ([NOWHERE, _], _) => Numbers::listed((vec![0; sample.len()], vec![0])),
                 (&[left, right], _) => {
-                    let of_half = |half: u32| {
-                        let to = spaces.projections[half as usize].to as usize;
-                        &numbers[to].of_row[..]
-                    };
-                    number_pairs(of_half(left), of_half(right))
+                    let half =
+                        |half: u32| numbers[spaces.projections[half as usize].to as usize].half();
+                    Numbers::listed(pairs.number(half(left), half(right)))
                 }
             };
             numbers.push(own);
@@ -299,30 +325,34 @@ impl Interned {
         let mut maps: Vec<Map> = spaces.projections.iter().map(|_| Map::default()).collect();
         let mut counts = vec![0; spaces.spaces.len()];
         let mut recorded = Vec::new();
+        let mut pairs = Pairs::default();
         for space in 0..spaces.spaces.len() {
             if uses[space] == 0 {
                 continue;
             }
-            if !is_listed(space) {
-                numbers[space] = Some(reader.table(space));
+            if let Kind::Table(count) = layout.kinds[space] {
+                numbers[space] = Some(reader.table(space, count));
                 continue;
             }
             let [left, right] = spaces.halves[space].map(|half| {
                 let to = spaces.projections[half as usize].to as usize;
-                numbers[to].as_ref().map_or(&[][..], |numbers| &numbers.of_row[..])
+                numbers[to].as_ref().map_or(NOTHING.half(), Numbers::half)
             });
-            let own = number_pairs(left, right);
-            counts[space] = own.first.len();
+            let own = Numbers::listed(pairs.number(left, right));
+            counts[space] = own.count;
             for projection in spaces.from_space(space) {
                 let to = spaces.projections[projection].to as usize;
                 if let Some(below) = &numbers[to] {
-                    let many = record && own.first.len() * RECORDED >= rows.first.len();
+                    let many = record && own.count * RECORDED >= rows.first.len();
                     maps[projection] = match below.short().filter(|_| many) {
                         Some(column) => {
                             recorded.push(column);
                             Map::Recorded(recorded.len() - 1)
                         }
-                        None => Map::of(own.first.iter().map(|&row| below.of_row[row as usize])),
+                        None => {
+                            let entries = own.first.iter().map(|&row| below.of_row[row as usize]);
+                            Map::of(entries, below.count)
+                        }
                     };
                 }
                 uses[to] -= 1;
@@ -334,9 +364,8 @@ impl Interned {
         }
         let of_row = (0..spaces.spaces.len()).map(|space| {
             let numbers = numbers[space].as_ref().filter(|_| by_rows[space])?;
-            let mut pairs = numbers.of_row.iter().zip(0..);
-            let same = is_listed(space) && pairs.all(|(&entry, row)| entry == row);
-            (!same).then(|| Map::of(numbers.of_row.iter().copied()))
+            let same = is_listed(space) && numbers.half().is_row;
+            (!same).then(|| Map::of(numbers.of_row.iter().copied(), numbers.count))
         });
         (Interned { maps, of_row: of_row.collect(), counts }, recorded)
     }
@@ -348,9 +377,28 @@ struct Numbers {
     of_row: Vec<u32>,
     /// A row that has it, for each entry; none of a table.
     first: Vec<u32>,
+    count: usize,
 }
 
+/// Those of no space.
+static NOTHING: Numbers = Numbers { of_row: Vec::new(), first: Vec::new(), count: 0 };
+
 impl Numbers {
+    /// Of a listed space: the entry of each row, and a row for each entry.
+    fn listed((of_row, first): (Vec<u32>, Vec<u32>)) -> Self {
+        Numbers { count: first.len(), of_row, first }
+    }
+
+    /// Of a table.
+    fn of_table(of_row: Vec<u32>, count: usize) -> Self {
+        Numbers { of_row, first: Vec::new(), count }
+    }
+
+    fn half(&self) -> Half<'_> {
+        let Numbers { of_row, first, count } = self;
+        Half { of_row, count: *count, is_row: first.len() == of_row.len() }
+    }
+
     /// The entry of each row, if sixteen bits suffice for all.
     fn short(&self) -> Option<Vec<u16>> {
         self.of_row.iter().map(|&entry| entry.try_into().ok()).collect()
@@ -366,7 +414,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// The entry of a table that each row has.
-    fn table(&self, space: usize) -> Numbers {
+    fn table(&self, space: usize, count: u32) -> Numbers {
         let mut of_row = vec![0; self.rows.first.len()];
         for (column, worth) in self.layout.radix(self.spaces, space) {
             let missing = self.spaces.states[column as usize];
@@ -380,41 +428,14 @@ impl Reader<'_> {
                 }
             }
         }
-        Numbers { of_row, first: Vec::new() }
+        Numbers::of_table(of_row, count as usize)
     }
 }
 
-/// Numbers pairs in the order in which rows have them.
-fn number_pairs(left: &[u32], right: &[u32]) -> Numbers {
-    let mut known: HashMap<u64, u32, BuildHasherDefault<Mix>> = HashMap::default();
-    let mut first = Vec::new();
-    let pairs = left.iter().zip(right).enumerate();
-    let of_row = pairs.map(|(row, (&left, &right))| {
-        let next = first.len() as u32;
-        let entry = *known.entry(u64::from(left) << 32 | u64::from(right)).or_insert(next);
-        if entry == next {
-            first.push(row as u32);
-        }
-        entry
-    });
-    Numbers { of_row: of_row.collect(), first }
-}
-
-/// A hash of a pair of small numbers.
-#[derive(Default)]
-struct Mix(u64);
-
-impl Hasher for Mix {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        let mixed = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
+/// A hash of states.
+fn hash_of(states: &[u16]) -> u64 {
+    let (fours, rest) = states.as_chunks::<4>();
+    let four = |states: &[u16]| states.iter().fold(0, |sum, &state| sum << 16 | u64::from(state));
+    let hash = fours.iter().fold(1, |hash, states| mixed(hash, four(states)));
+    mixed(hash, four(rest))
 }

@@ -13,12 +13,16 @@
 mod agreement;
 mod backward;
 mod bounds;
+mod eight;
 mod evaluated;
 mod find;
 mod forward;
 mod interned;
 mod narrow;
+mod numbering;
 mod rows;
+mod set;
+mod whole;
 
 use std::sync::Arc;
 
@@ -34,6 +38,8 @@ use self::find::{ListBuffers, States};
 pub(super) use self::forward::ValueBuffers;
 use self::forward::{ScratchBuffers, Unit, forward};
 pub(super) use self::interned::{DistinctRows, Interned, Records};
+pub(super) use self::set::{Refused, WholeSet};
+pub(super) use self::whole::{Outputs, Size, WholeWorkspace, grow};
 use super::passes::Batch;
 use super::rows::NOWHERE;
 use super::state::{HeadShard, Shard};

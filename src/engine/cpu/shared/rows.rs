@@ -19,6 +19,12 @@ pub(super) fn taken(scale: f32) -> i32 {
     127 - (scale.to_bits() >> 23) as i32
 }
 
+/// The scale that takes so much.
+#[inline(always)]
+pub(super) fn scale_taking(exponent: i32) -> f32 {
+    f32::from_bits(((127 - exponent) as u32) << 23)
+}
+
 /// Rows of a value, and which of them each entry reads.
 #[derive(Clone, Copy)]
 pub(super) struct Factor<'a> {

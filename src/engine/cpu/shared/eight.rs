@@ -1,0 +1,321 @@
+//! The steps of which a RAT-SPN consists, eight entries at a time, on vectors of eight numbers.
+//!
+//! Factors are multiplied row by row, an entry's units in a vector. The products are *turned*, so that a
+//! vector holds one unit of eight entries: then their largest units, the scales and the sums take no
+//! step across a vector. What comes of it is turned back into rows.
+
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+use std::any::Any;
+
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+use pulp::f32x8;
+use pulp::{Simd, WithSimd};
+
+use crate::engine::cpu::kernels::{kernel, normaliser};
+use crate::plan::layout::NARROW;
+
+/// Rows of a value with the exponent of each, and which of them each entry reads.
+#[derive(Clone, Copy)]
+pub(super) struct Operand<'a> {
+    pub(super) rows: &'a [f32],
+    pub(super) exponents: &'a [i32],
+    pub(super) index: Index<'a>,
+}
+
+/// Which entry of an input each entry of an output reads.
+#[derive(Clone, Copy)]
+pub(super) enum Index<'a> {
+    /// That of its own number.
+    Same,
+    Short(&'a [u16]),
+    Long(&'a [u32]),
+}
+
+impl Index<'_> {
+    /// What one entry reads; those after the last read the first of all.
+    #[inline(always)]
+    pub(super) fn of(self, entry: usize) -> usize {
+        match self {
+            Index::Same => entry,
+            Index::Short(numbers) => numbers.get(entry).copied().unwrap_or(0).into(),
+            Index::Long(numbers) => numbers.get(entry).copied().unwrap_or(0) as usize,
+        }
+    }
+
+    /// What eight entries read, from number `first` on; those after the last read the first of all.
+    #[inline(always)]
+    fn group(self, first: usize) -> [u32; NARROW] {
+        let mut group = [0; NARROW];
+        match self {
+            Index::Same => {
+                group.iter_mut().zip(first as u32..).for_each(|(own, number)| *own = number);
+            }
+            Index::Short(numbers) => match numbers[first..].first_chunk::<NARROW>() {
+                Some(numbers) => {
+                    let own = group.iter_mut().zip(numbers);
+                    own.for_each(|(own, &number)| *own = number.into());
+                }
+                None => group = last(&numbers[first..]),
+            },
+            Index::Long(numbers) => match numbers[first..].first_chunk() {
+                Some(numbers) => group = *numbers,
+                None => group = last(&numbers[first..]),
+            },
+        }
+        group
+    }
+
+    /// What entries read, from number `first` on, as many as there is room for; those after the last read
+    /// the first of all.
+    pub(super) fn copy(self, first: usize, to: &mut [u32]) {
+        for (group, to) in to.chunks_mut(NARROW).enumerate() {
+            let group = self.group(first + group * NARROW);
+            match <&mut [u32; NARROW]>::try_from(&mut *to) {
+                Ok(to) => *to = group,
+                Err(_) => to.copy_from_slice(&group[..to.len()]),
+            }
+        }
+    }
+}
+
+/// A group of fewer than eight, filled up with zeros.
+#[inline(never)]
+fn last<T: Copy + Into<u32>>(numbers: &[T]) -> [u32; NARROW] {
+    let mut group = [0; NARROW];
+    group.iter_mut().zip(numbers).for_each(|(group, &number)| *group = number.into());
+    group
+}
+
+impl Operand<'_> {
+    /// The row of an entry, as vectors as wide as one.
+    #[inline(always)]
+    fn row<S: Simd>(&self, _: S, entry: u32) -> S::f32s {
+        S::as_simd_f32s(&self.rows.as_chunks::<NARROW>().0[entry as usize]).0[0]
+    }
+}
+
+/// Whether vectors hold as many numbers as a row.
+pub(super) const fn fits<S: Simd>() -> bool {
+    S::F32_LANES == NARROW
+}
+
+/// Calls `$run` with the constants that the shape is: square, or of one unit.
+macro_rules! by_shape {
+    ($shape:expr, $run:ident $args:tt) => {
+        match $shape {
+            (1, 1) => by_shape!(@call $run, 1, 1, $args),
+            (2, 1) => by_shape!(@call $run, 2, 1, $args),
+            (3, 1) => by_shape!(@call $run, 3, 1, $args),
+            (4, 1) => by_shape!(@call $run, 4, 1, $args),
+            (5, 1) => by_shape!(@call $run, 5, 1, $args),
+            (6, 1) => by_shape!(@call $run, 6, 1, $args),
+            (7, 1) => by_shape!(@call $run, 7, 1, $args),
+            (8, 1) => by_shape!(@call $run, 8, 1, $args),
+            (2, 2) => by_shape!(@call $run, 2, 2, $args),
+            (3, 3) => by_shape!(@call $run, 3, 3, $args),
+            (4, 4) => by_shape!(@call $run, 4, 4, $args),
+            (5, 5) => by_shape!(@call $run, 5, 5, $args),
+            (6, 6) => by_shape!(@call $run, 6, 6, $args),
+            (7, 7) => by_shape!(@call $run, 7, 7, $args),
+            (8, 8) => by_shape!(@call $run, 8, 8, $args),
+            _ => {}
+        }
+    };
+    (@call $run:ident, $k:literal, $j:literal, ($($arg:expr),*)) => {
+        $run::<S, $k, $j>($($arg),*)
+    };
+}
+
+kernel!(
+    /// For each entry weights [units, width] · (a ∘ b), scaled, as a row of `out`, or, where `out` has a
+    /// number an entry, as that; and its exponent, the factors' and what the scale takes. Entries come in
+    /// whole groups of eight.
+    product_sum / ProductSum<'a>(
+        shape: (usize, usize),
+        a: Operand<'a>,
+        b: Operand<'a>,
+        weights: &'a [f32],
+        out: &'a mut [f32],
+        exponents: &'a mut [i32],
+    )
+    run_product_sum
+);
+
+#[inline(always)]
+fn run_product_sum<S: Simd>(
+    simd: S,
+    shape: (usize, usize),
+    a: Operand<'_>,
+    b: Operand<'_>,
+    weights: &[f32],
+    out: &mut [f32],
+    exponents: &mut [i32],
+) {
+    if fits::<S>() {
+        by_shape!(shape, product_sum_of(simd, a, b, weights, out, exponents));
+    }
+}
+
+#[inline(always)]
+fn product_sum_of<S: Simd, const K: usize, const J: usize>(
+    simd: S,
+    a: Operand<'_>,
+    b: Operand<'_>,
+    weights: &[f32],
+    out: &mut [f32],
+    exponents: &mut [i32],
+) {
+    let Ok(weights) = <&[[f32; K]; J]>::try_from(weights.as_chunks::<K>().0) else { return };
+    let per_group = if out.len() == exponents.len() { NARROW } else { NARROW * NARROW };
+    let groups = out.chunks_exact_mut(per_group).zip(exponents.as_chunks_mut::<NARROW>().0);
+    for (group, (out, exponents)) in groups.enumerate() {
+        let (of_a, of_b) = (a.index.group(group * NARROW), b.index.group(group * NARROW));
+        let products = multiply(simd, (a, &of_a), (b, &of_b));
+        let (units, taken) = scale::<S, K>(simd, turned(simd, products));
+        add_exponents((a, &of_a), (b, &of_b), &taken, exponents);
+        let mut sums = [simd.splat_f32s(0.0); NARROW];
+        for (sum, weights) in sums.iter_mut().zip(weights) {
+            *sum = simd.mul_f32s(units[0], simd.splat_f32s(weights[0]));
+            for col in 1..K {
+                *sum = simd.mul_add_e_f32s(units[col], simd.splat_f32s(weights[col]), *sum);
+            }
+        }
+        let out = S::as_mut_simd_f32s(out).0;
+        match <&mut [S::f32s; NARROW]>::try_from(&mut *out) {
+            Ok(rows) => *rows = turned(simd, sums),
+            Err(_) => out[0] = sums[0],
+        }
+    }
+}
+
+kernel!(
+    /// For each entry a ∘ b, scaled, as a row of `out`, and its exponent. Entries come in whole groups of
+    /// eight.
+    product / Product<'a>(
+        a: Operand<'a>,
+        b: Operand<'a>,
+        out: &'a mut [f32],
+        exponents: &'a mut [i32],
+    )
+    run_product
+);
+
+#[inline(always)]
+fn run_product<S: Simd>(
+    simd: S,
+    a: Operand<'_>,
+    b: Operand<'_>,
+    out: &mut [f32],
+    exponents: &mut [i32],
+) {
+    if !fits::<S>() {
+        return;
+    }
+    let groups = S::as_mut_simd_f32s(out).0.as_chunks_mut::<NARROW>().0.iter_mut();
+    let groups = groups.zip(exponents.as_chunks_mut::<NARROW>().0);
+    for (group, (out, exponents)) in groups.enumerate() {
+        let (of_a, of_b) = (a.index.group(group * NARROW), b.index.group(group * NARROW));
+        let products = multiply(simd, (a, &of_a), (b, &of_b));
+        let (units, taken) = scale::<S, NARROW>(simd, turned(simd, products));
+        add_exponents((a, &of_a), (b, &of_b), &taken, exponents);
+        *out = turned(simd, units);
+    }
+}
+
+/// Writes the sums of the factors' exponents, and of what the scale takes.
+#[inline(always)]
+fn add_exponents(
+    (a, of_a): (Operand<'_>, &[u32; NARROW]),
+    (b, of_b): (Operand<'_>, &[u32; NARROW]),
+    taken: &[i32; NARROW],
+    exponents: &mut [i32; NARROW],
+) {
+    for entry in 0..NARROW {
+        let (left, right) = (of_a[entry] as usize, of_b[entry] as usize);
+        let below = a.exponents[left].wrapping_add(b.exponents[right]);
+        exponents[entry] = below.wrapping_add(taken[entry]);
+    }
+}
+
+/// The products of eight entries, row by row.
+#[inline(always)]
+fn multiply<S: Simd>(
+    simd: S,
+    (a, of_a): (Operand<'_>, &[u32; NARROW]),
+    (b, of_b): (Operand<'_>, &[u32; NARROW]),
+) -> [S::f32s; NARROW] {
+    let mut products = [simd.splat_f32s(0.0); NARROW];
+    for entry in 0..NARROW {
+        let (left, right) = (a.row(simd, of_a[entry]), b.row(simd, of_b[entry]));
+        products[entry] = simd.mul_f32s(left, right);
+    }
+    products
+}
+
+/// Brings the largest of K units of each entry to [1, 2), and says what that takes as exponents.
+#[inline(always)]
+fn scale<S: Simd, const K: usize>(
+    simd: S,
+    units: [S::f32s; NARROW],
+) -> ([S::f32s; K], [i32; NARROW]) {
+    let mut top = units[0];
+    for &unit in &units[1..K] {
+        top = simd.max_f32s(top, unit);
+    }
+    let (down, exponent) = normaliser(simd, top);
+    let mut taken = [0; NARROW];
+    S::as_mut_simd_i32s(&mut taken).0[0] = exponent;
+    let mut scaled = [down; K];
+    for unit in 0..K {
+        scaled[unit] = simd.mul_f32s(units[unit], down);
+    }
+    (scaled, taken)
+}
+
+/// From eight rows of eight numbers to their columns.
+#[inline(always)]
+fn turned<S: Simd>(simd: S, rows: [S::f32s; NARROW]) -> [S::f32s; NARROW] {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    if let (Some(simd), Some(rows)) = (as_type(simd), as_type(rows))
+        && let Some(columns) = as_type(turned_avx(simd, rows))
+    {
+        return columns;
+    }
+    simd.deinterleave_shfl_f32s(rows)
+}
+
+/// A value as of a type that it may turn out to have.
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+#[inline(always)]
+fn as_type<T: Any, U: Any + Copy>(value: T) -> Option<U> {
+    let value: &dyn Any = &value;
+    value.downcast_ref().copied()
+}
+
+/// [`turned`] for AVX: pairs of rows, then pairs of pairs, are interleaved within each half of the
+/// vectors, then halves are exchanged.
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+#[inline(always)]
+fn turned_avx(simd: pulp::x86::V3, rows: [f32x8; NARROW]) -> [f32x8; NARROW] {
+    let avx = simd.avx;
+    let mut pairs = rows;
+    for at in (0..NARROW).step_by(2) {
+        let (even, odd) = (pulp::cast(rows[at]), pulp::cast(rows[at + 1]));
+        pairs[at] = pulp::cast(avx._mm256_unpacklo_ps(even, odd));
+        pairs[at + 1] = pulp::cast(avx._mm256_unpackhi_ps(even, odd));
+    }
+    let mut fours = rows;
+    for at in [0, 1, 4, 5] {
+        let (above, below) = (pulp::cast(pairs[at]), pulp::cast(pairs[at + 2]));
+        let to = 2 * at - at / 4 * 4;
+        fours[to] = pulp::cast(avx._mm256_shuffle_ps::<0b01_00_01_00>(above, below));
+        fours[to + 1] = pulp::cast(avx._mm256_shuffle_ps::<0b11_10_11_10>(above, below));
+    }
+    let mut columns = rows;
+    for at in 0..4 {
+        let (above, below) = (pulp::cast(fours[at]), pulp::cast(fours[at + 4]));
+        columns[at] = pulp::cast(avx._mm256_permute2f128_ps::<0x20>(above, below));
+        columns[at + 4] = pulp::cast(avx._mm256_permute2f128_ps::<0x31>(above, below));
+    }
+    columns
+}
