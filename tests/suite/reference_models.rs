@@ -15,7 +15,7 @@ use pcc::compile::{Compiled, Options, compile};
 use pcc::data::Dataset;
 use pcc::engine::Executable;
 use pcc::engine::cpu::{CpuExecutable, Evaluated};
-use pcc::ids::{NodeId, VarId, WeightsId};
+use pcc::ids::{NodeId, VarId};
 use pcc::leaf::Dist;
 use pcc::param::Parameterizer;
 use pcc::param::direct::Direct;
@@ -86,7 +86,6 @@ fn run_shared(compiled: &Arc<Compiled>, flat: &[f64], data: &Dataset, prepare: b
         sharing: Sharing::Wherever,
     };
     let plan = plan(&compiled.circuit, &compiled.parameters, &options);
-    let can_be_shared = is_positive(compiled, flat);
     let flat: Vec<f32> = flat.iter().map(|&value| value as f32).collect();
     let mut engine = CpuExecutable::new(compiled.clone(), plan, 2).unwrap();
     if prepare {
@@ -95,19 +94,10 @@ fn run_shared(compiled: &Arc<Compiled>, flat: &[f64], data: &Dataset, prepare: b
     let rows: Vec<u32> = (0..data.rows() as u32).collect();
     let (mut log_p, mut gradient) = (vec![f64::NAN; rows.len()], vec![f32::NAN; flat.len()]);
     engine.gradient(&flat, data, &rows, &mut log_p, &mut gradient);
-    let evaluated = engine.evaluated();
-    let Evaluated { table, listed, each, dense } = evaluated;
+    let Evaluated { table, listed, each, dense } = engine.evaluated();
     let shared = table > 0 && dense == 0 && if prepare { each == 0 } else { listed == 0 };
-    assert!(if can_be_shared { shared } else { table + listed + each == 0 }, "{evaluated:?}");
+    assert!(shared, "{:?}", engine.evaluated());
     (log_p, gradient.into_iter().map(f64::from).collect())
-}
-
-/// Whether no weight is zero in single precision: only then are values shared.
-fn is_positive(compiled: &Compiled, flat: &[f64]) -> bool {
-    let values = compiled.parameters.values(&compiled.written, flat);
-    let weights = (0..compiled.written.weights().len() as u32).map(WeightsId);
-    let least = weights.flat_map(|id| values.weights(id).iter().copied()).fold(1.0, f64::min);
-    least as f32 > 0.0
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub(super) struct PartState {
     pub(super) constant_least: Least,
     /// Whether no product of this part can lose a unit under the weights made last.
     pub(super) certified: bool,
-    /// Whether none of its numbers is zero under them.
+    /// Whether none of its weights is zero for ever.
     pub(super) positive: bool,
     pub(super) shards: Vec<Shard>,
 }
@@ -132,11 +132,11 @@ impl PartState {
 
     pub(super) fn certify(&mut self, program: &Program, least: Least, has_zeros: bool) {
         self.certified = is_certified(program, least, has_zeros);
-        self.positive = !least.zero && !has_zeros;
+        self.positive = !has_zeros;
     }
 
-    /// Whether values may be shared: if a unit may be lost, the entries of a part without zeros can say
-    /// how much that is.
+    /// Whether values may be shared: if a unit may be lost, entries can say how much that is. Where weights
+    /// are zero for ever many entries are zero, and every row that is impossible would be in doubt.
     pub(super) fn may_share(&self) -> bool {
         self.certified || self.positive
     }

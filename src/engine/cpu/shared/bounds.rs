@@ -6,9 +6,10 @@
 //! goes through products and sums with the values, and the head compares it with the value at the
 //! root, as it does that of parts which run row by row.
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 use super::forward::{Unit, Values};
+use crate::engine::cpu::kernels::kernel;
 use crate::plan::layout::{Form, Placed};
 
 /// What an operation may round off a result below the normal numbers, and as much again for the
@@ -52,8 +53,13 @@ pub(super) fn bound<S: Simd>(
     }
 }
 
-/// The largest unit of each row.
-pub(super) fn largest<S: Simd>(simd: S, rows: &[f32], stride: usize, tops: &mut [f32]) {
+kernel!(
+    /// The largest unit of each row.
+    largest / Largest<'a>(rows: &'a [f32], stride: usize, tops: &'a mut [f32]) run_largest
+);
+
+#[inline(always)]
+fn run_largest<S: Simd>(simd: S, rows: &[f32], stride: usize, tops: &mut [f32]) {
     for (top, row) in tops.iter_mut().zip(rows.chunks_exact(stride)) {
         let units = S::as_simd_f32s(row).0.iter().copied();
         let most = units.fold(simd.splat_f32s(0.0), |a, b| simd.max_f32s(a, b));
