@@ -93,6 +93,38 @@ fn rows_that_agree_are_evaluated_once_and_every_answer_is_the_oracles() {
     }
 }
 
+/// Weights for which single precision has no number but zero: what is shared says what rows say one by one.
+#[test]
+fn weights_that_a_softmax_has_rounded_to_zero_are_shared_like_others() {
+    for (name, text) in CIRCUITS {
+        let compiled = compiled(text);
+        let data = repeated(&compiled, false);
+        let rows: Vec<u32> = (0..ROWS as u32).collect();
+        let mut rng = ChaCha8Rng::seed_from_u64(12);
+        let numbers = compiled.parameters.initial::<f32>(&compiled.written, 3, None);
+        let mut far = || if rng.random_bool(0.2) { -120.0 } else { 0.0 };
+        let flat: Vec<f32> = numbers.iter().map(|x| x + far()).collect();
+        let run = |sharing| {
+            let plan = planned(&compiled, Purpose::Train, sharing);
+            let mut engine = CpuExecutable::new(compiled.clone(), plan, 2).unwrap();
+            engine.prepare(&data);
+            let (mut log_p, mut gradient) = (vec![0.0; ROWS], vec![0.0; flat.len()]);
+            engine.gradient(&flat, &data, &rows, &mut log_p, &mut gradient);
+            (log_p, gradient, engine.evaluated())
+        };
+        let (log_p, gradient, evaluated) = run(Sharing::Wherever);
+        let (expected, truth, _) = run(Sharing::Off);
+        assert!(evaluated.listed + evaluated.table > 0 && evaluated.dense == 0, "{name}");
+        for (p, q) in log_p.iter().zip(&expected) {
+            assert!(p == q || (p - q).abs() <= 1e-5 * q.abs().max(1.0), "{name}: {p}, not {q}");
+        }
+        let largest = truth.iter().fold(0.0f32, |top, d| top.max(d.abs()));
+        for (d, e) in gradient.iter().zip(&truth) {
+            assert!((d - e).abs() <= 1e-5 * largest, "{name}: {d}, not {e}, of {largest}");
+        }
+    }
+}
+
 /// Weights too small for the certificate: the engine must say itself which rows it cannot be sure of.
 #[test]
 fn what_small_weights_lose_is_bounded_and_rows_in_doubt_go_through_logs() {
