@@ -11,7 +11,10 @@ use crate::diag::{Code, Diagnostic};
 use crate::engine::Executable;
 use crate::engine::cpu::{BoundedExecutable, CpuExecutable};
 use crate::engine::cuda;
-use crate::plan::{self, Plan, Purpose, Schedule, Sharing};
+use crate::plan::{self, LANES, Plan, Purpose, Schedule, Sharing};
+
+/// Rows evaluated together, where there is room.
+const MOST_EVALUATED: u32 = 512;
 
 /// A plan and what memory allows it.
 pub struct Planned {
@@ -82,6 +85,20 @@ pub fn within(
             "allow more by `--memory`, or take smaller batches: these are of {batch} rows"
         ))
     })
+}
+
+/// The circuit, ready to evaluate rows, as many together as memory has room for.
+///
+/// # Errors
+/// As [`executable`], for the fewest rows.
+pub fn evaluator(compiled: &Arc<Compiled>, run: &Run) -> Result<Box<dyn Executable>, Failure> {
+    let mut batch = MOST_EVALUATED;
+    loop {
+        match executable(compiled, run, Purpose::Evaluate, batch) {
+            Err(failure) if failure.has(Code::E0702) && batch > LANES as u32 => batch /= 2,
+            found => return found,
+        }
+    }
 }
 
 /// The circuit, ready to run on the engine that the user chose.

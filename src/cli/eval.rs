@@ -10,10 +10,6 @@ use super::{engine, load, run};
 use crate::data::{self, write::write_whole};
 use crate::diag::{Code, Diagnostic};
 use crate::model::{Evaluation, Model, evaluate};
-use crate::plan::Purpose;
-
-/// Rows evaluated together.
-const BATCH: u32 = 500;
 
 /// Evaluates the rows.
 ///
@@ -27,7 +23,7 @@ pub fn run(args: &Eval, json: bool) -> Result<Answer, Failure> {
         return Err(Failure::usage("`--per-row -` and `--json` both want standard output"));
     }
     let (Model { compiled, flat, .. }, _) = load::model(&args.model, &args.run)?;
-    let mut executable = engine::executable(&compiled, &args.run, Purpose::Evaluate, BATCH)?;
+    let mut executable = engine::evaluator(&compiled, &args.run)?;
     // A bounded plan needs the circuit no more, and others want its place.
     let variables = compiled.written.variables().clone();
     drop(compiled);

@@ -20,13 +20,10 @@ use crate::diag::{Code, Diagnostic};
 use crate::ids::VarId;
 use crate::model::Model;
 use crate::model::evaluate::log_likelihoods;
-use crate::plan::Purpose;
 use crate::query::{
     self, Divergence, Entropy, ExpectedLogLikelihood, MutualInformation, Posterior,
 };
 
-/// Rows evaluated together.
-const BATCH: u32 = 500;
 /// Covariances of all rows together that are not too many to print.
 const MOST_COVARIANCES: usize = 100_000_000;
 
@@ -263,7 +260,7 @@ fn replies(
 
 /// ln p of all rows, by the engine that was chosen.
 fn log_likelihood(args: &Query, model: &Model, rows: &Dataset) -> Result<Vec<Reply>, Failure> {
-    let mut executable = engine::executable(&model.compiled, &args.run, Purpose::Evaluate, BATCH)?;
+    let mut executable = engine::evaluator(&model.compiled, &args.run)?;
     executable.load(&model.flat);
     executable.prepare_evaluations(rows, 1);
     let found = log_likelihoods(executable.as_mut(), rows);

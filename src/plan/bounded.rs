@@ -69,8 +69,9 @@ pub fn within(
     limit: usize,
 ) -> Result<Plan, usize> {
     let whole = |schedule| plan(circuit, parameters, &Options { schedule, ..*options });
+    let least_whole = least_whole(circuit, options);
     let schedules = [options.schedule, Schedule::Deep].into_iter();
-    let schedules = schedules.take_while(|_| least_whole(circuit, options) <= limit);
+    let schedules = schedules.take_while(|_| least_whole <= limit);
     let by_segments = std::iter::once_with(|| bounded(circuit, parameters, options)).flatten();
     let mut least = None;
     for mut plan in schedules.map(whole).chain(by_segments) {
@@ -83,12 +84,14 @@ pub fn within(
         }
         least = least.map_or(Some(bytes), |least: usize| Some(least.min(bytes)));
     }
-    // Of a circuit that cannot be cut the depth-first plan takes least.
-    Err(least.unwrap_or_else(|| {
-        let mut deep = whole(Schedule::Deep);
-        deep.leave_steps();
-        deep.memory().limited(1)
-    }))
+    // Segments may take more than the depth-first plan, and a circuit that cannot be cut has none.
+    if let Some(least) = least.filter(|&least| least <= least_whole) {
+        return Err(least);
+    }
+    let mut deep = whole(Schedule::Deep);
+    deep.leave_steps();
+    let deep = deep.memory().limited(1);
+    Err(least.map_or(deep, |least| least.min(deep)))
 }
 
 /// What a plan of whole parts keeps in any case: all weights, to train their gradients too, and the rows.

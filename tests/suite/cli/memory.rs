@@ -31,7 +31,7 @@ fn training_and_evaluation_within_little_memory_find_the_same() {
         done.json()["mean_ll"].as_f64().unwrap()
     };
     let free = log_p("free");
-    for line in ["free --memory 170KiB", "bounded", "bounded --memory 170KiB"] {
+    for line in ["free --memory 170KiB", "bounded", "bounded --memory 110KiB"] {
         let found = log_p(line);
         assert!((found - free).abs() < 1e-3, "{line}: {found} and {free}");
     }
