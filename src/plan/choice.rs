@@ -56,6 +56,15 @@ pub struct Chosen {
     pub(crate) layout: Option<Layout>,
 }
 
+impl Chosen {
+    /// How many bundles of tables there are, and tables in them, if any are evaluated side by side.
+    pub fn bundles(&self) -> Option<(usize, usize)> {
+        let bundles = &self.layout.as_ref()?.bundles;
+        let tables = bundles.iter().map(|bundle| bundle.tables.len()).sum();
+        (!bundles.is_empty()).then_some((bundles.len(), tables))
+    }
+}
+
 /// What is chosen for one space.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChosenSpace {
@@ -146,6 +155,7 @@ impl Plan {
             expected: counts.map_or(most, |counts| counts.batch),
             missing,
             seen,
+            batches: true,
             interned: if counts.is_some() { spaces.spaces.len() } else { 0 },
         };
         let (layout, bytes) = match (counts, &of_parts) {

@@ -123,6 +123,9 @@ impl fmt::Display for Chosen {
             let [shared, dense] = self.multiply_adds;
             write!(f, " multiply-adds={shared} (row by row {dense})")?;
         }
+        if let Some((bundles, tables)) = self.bundles() {
+            write!(f, " bundles={bundles} of {tables} tables side by side")?;
+        }
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::bundles::{Bundle, bundles};
 use super::spaces::spaces;
 use super::{LANES, NOWHERE, Op, Plan, Program, Projection, Purpose, Sharing, Spaces, Step};
 
@@ -10,6 +11,9 @@ const LARGEST_TABLE: u64 = 256;
 /// A table is evaluated whole if it has at most so many sub-assignments for each that a batch has: to
 /// find the ones that are there takes about as long as to evaluate as many.
 const SPARSE: f64 = 1.5;
+/// Side by side with others its entries take less, about half of what one takes that is found; and
+/// what a step by itself takes, whatever its entries, is that of so many more.
+const SPARSE_BESIDE: (f64, f64) = (2.0, 12.0);
 /// Units up to which a row of them is [`NARROW`] numbers: a vector of AVX2.
 pub(crate) const NARROW: usize = 8;
 /// Rows of wider values are padded to so many numbers: a vector of AVX-512.
@@ -44,6 +48,8 @@ pub(crate) struct Rows<'a> {
     pub(crate) missing: bool,
     /// The distinct sub-assignments of each space that these are expected to have, if that is known.
     pub(crate) seen: Option<&'a [f64]>,
+    /// Whether they come batch by batch, so that tables are evaluated side by side where they can.
+    pub(crate) batches: bool,
     /// Spaces of smaller numbers are listed if their sub-assignments are too many for a table; others have
     /// an entry a row.
     pub(crate) interned: usize,
@@ -59,12 +65,13 @@ impl<'a> Rows<'a> {
     /// found, and no batch bounds what there is.
     pub(super) fn all(distinct: usize, missing: bool, seen: &'a [f64]) -> Self {
         let most = LARGEST_TABLE as usize;
-        Rows { most, expected: distinct, missing, seen: Some(seen), interned: seen.len() }
+        let interned = seen.len();
+        Rows { most, expected: distinct, missing, seen: Some(seen), batches: false, interned }
     }
 
     /// Rows of which nothing is known.
     pub(crate) fn unknown(most: usize, missing: bool) -> Self {
-        Rows { most, expected: most, missing, seen: None, interned: 0 }
+        Rows { most, expected: most, missing, seen: None, batches: true, interned: 0 }
     }
 }
 
@@ -78,6 +85,9 @@ pub(crate) struct Layout {
     pub(crate) kinds: Vec<Kind>,
     /// The steps, in order.
     pub(crate) steps: Vec<Placed>,
+    /// The steps that are evaluated side by side, of batches; and the others, in order, if there are some.
+    pub(crate) bundles: Vec<Bundle>,
+    others: Vec<Placed>,
     /// For each projection between tables, what each entry becomes.
     maps: Vec<Vec<u32>>,
     /// For each table, what a state of each of its columns adds to the entry's number.
@@ -86,7 +96,7 @@ pub(crate) struct Layout {
     pub(crate) found: Vec<usize>,
     /// Where each space's list begins.
     pub(crate) lists: Vec<usize>,
-    /// The projections, by the space they go to.
+    /// The projections from spaces that are no tables, by the space they go to.
     into: Vec<u32>,
     pub(crate) sizes: Sizes,
     /// 0, 1, 2, …
@@ -121,6 +131,26 @@ pub(crate) struct Placed {
     pub(crate) inputs: [Read; 2],
     /// Units of what it forms of its inputs.
     pub(crate) width: usize,
+}
+
+impl Form {
+    /// How many inputs it reads.
+    pub(crate) fn inputs(self) -> usize {
+        match self {
+            Form::Lookup { .. } | Form::One => 0,
+            Form::Sum { .. } => 1,
+            Form::Product { .. } | Form::ProductSum { .. } => 2,
+        }
+    }
+
+    /// Where its coefficients begin.
+    pub(super) fn coefficients(self) -> usize {
+        match self {
+            Form::Lookup { table, .. } => table,
+            Form::Sum { weights } | Form::ProductSum { weights, .. } => weights,
+            Form::One | Form::Product { .. } => 0,
+        }
+    }
 }
 
 impl Placed {
@@ -183,6 +213,8 @@ pub(crate) struct Sizes {
     /// Of what a block of entries forms, and of the widest matrix of weights.
     pub(crate) formed: usize,
     pub(crate) weights: usize,
+    /// Of what the largest bundle works in.
+    pub(crate) bundle: usize,
 }
 
 impl Sizes {
@@ -195,6 +227,7 @@ impl Sizes {
             lists: self.lists.max(other.lists),
             formed: self.formed.max(other.formed),
             weights: self.weights.max(other.weights),
+            bundle: self.bundle.max(other.bundle),
         }
     }
 }
@@ -209,13 +242,18 @@ impl Layout {
         let Rows { most: rows, missing, seen, .. } = known;
         let widest = program.widest().max(program.scratch_rows as usize);
         let narrow = widest <= NARROW;
+        let beside = spaces_beside(program, spaces, narrow && known.batches);
+        let pays = |domain: f64, seen: f64, beside: bool| match beside {
+            true => domain <= SPARSE_BESIDE.0 * seen + SPARSE_BESIDE.1,
+            false => domain <= SPARSE * seen,
+        };
         let kind = |space: usize| {
             let seen = seen.map_or(f64::INFINITY, |seen| seen[space]);
             match spaces.domain(space, missing) {
                 // A column's states lie in a table already.
                 Some(domain) if spaces.spaces[space].width <= 1 => Kind::Table(domain as u32),
                 Some(domain) if known.may_be_table(domain) => {
-                    match domain as f64 <= SPARSE * seen {
+                    match pays(domain as f64, seen, beside[space]) {
                         true => Kind::Table(domain as u32),
                         false => Kind::Listed,
                     }
@@ -306,7 +344,18 @@ impl Layout {
             Read { value, through }
         };
         let step = |step: &Step| placed(step, values[step.output as usize], narrow, read);
-        let steps = program.steps.iter().map(step).collect();
+        let steps: Vec<Placed> = program.steps.iter().map(step).collect();
+        let (bundles, bundled) = match known.batches {
+            true => bundles(&steps, &program.outputs, &kinds, &maps),
+            false => (Vec::new(), Vec::new()),
+        };
+        let mut others = Vec::new();
+        if !bundles.is_empty() {
+            let single = steps.iter().zip(bundled).filter(|(_, bundled)| !bundled);
+            others.extend(single.map(|(&step, _)| step));
+            others.shrink_to_fit();
+        }
+        sizes.bundle = bundles.iter().map(Bundle::room).max().unwrap_or(0);
         let longest = most.iter().copied().max().unwrap_or(0).max(rows);
         let ramp = (0..longest as u32).collect();
         let each = known.expected as f64;
@@ -316,12 +365,19 @@ impl Layout {
             Kind::Each => each,
         };
         let expected = kinds.iter().enumerate().map(expected).collect();
-        let mut into: Vec<u32> = (0..spaces.projections.len() as u32).collect();
+        let is_found = |&projection: &u32| {
+            let from = spaces.projections[projection as usize].from as usize;
+            !matches!(kinds[from], Kind::Table(_))
+        };
+        let projections = 0..spaces.projections.len() as u32;
+        let mut into: Vec<u32> = projections.filter(is_found).collect();
         into.sort_by_key(|&projection| spaces.projections[projection as usize].to);
         let rows = known.expected;
         Layout {
             narrow,
             steps,
+            bundles,
+            others,
             maps,
             radix,
             found,
@@ -340,20 +396,30 @@ impl Layout {
     /// They are those of a core with AVX-512, fitted to RAT-SPNs of 5, 16 and 40 units; what counts
     /// is how they compare.
     pub(super) fn cycles(&self, train: bool) -> (f64, f64) {
-        let (mut shared, mut dense) = (0.0, 0.0);
-        for step in &self.steps {
-            let work = step.work();
-            let (entry, find, row) = match train {
-                true => (40.0 + 0.51 * work, 15.0, 10.0 + 0.43 * work),
-                false => (45.0 + 0.133 * work, 5.0, 2.0 + 0.104 * work),
+        // Rows look tables up where they need them.
+        let is_lookup = |step: &Placed| matches!(step.form, Form::Lookup { .. } | Form::One);
+        let of_row = |step: &Placed| match (is_lookup(step), train) {
+            (true, _) => 0.1 * step.work(),
+            (false, true) => 10.0 + 0.43 * step.work(),
+            (false, false) => 2.0 + 0.104 * step.work(),
+        };
+        let of_entry = |step: &Placed| {
+            let find = match (self.kinds[step.output.space], train) {
+                (Kind::Listed, true) => 15.0,
+                (Kind::Listed, false) => 5.0,
+                (Kind::Table(_) | Kind::Each, _) => 0.0,
             };
-            let finds = self.kinds[step.output.space] == Kind::Listed;
-            let entry = if finds { entry + find } else { entry };
-            // Rows look tables up where they need them.
-            let is_lookup = matches!(step.form, Form::Lookup { .. } | Form::One);
-            shared += self.expected[step.output.space] * if is_lookup { work } else { entry };
-            dense += self.rows as f64 * if is_lookup { 0.1 * work } else { row };
-        }
+            match (is_lookup(step), train) {
+                (true, _) => step.work(),
+                (false, true) => find + 40.0 + 0.51 * step.work(),
+                (false, false) => find + 45.0 + 0.133 * step.work(),
+            }
+        };
+        let expected = |step: &Placed| self.expected[step.output.space] * of_entry(step);
+        let shared: f64 = self.single_steps().iter().map(expected).sum();
+        let beside: f64 = self.bundles.iter().map(|bundle| bundle.cycles(train)).sum();
+        let dense: f64 = self.steps.iter().map(of_row).sum();
+        let (shared, dense) = (shared + beside, self.rows as f64 * dense);
         (shared, dense)
     }
 
@@ -364,7 +430,9 @@ impl Layout {
             lists.iter().map(of_list).sum::<usize>()
         };
         let of_space = size_of::<Kind>() + size_of::<usize>() + size_of::<f64>();
-        self.steps.len() * size_of::<Placed>()
+        let bundles = self.bundles.iter().map(|bundle| size_of::<Bundle>() + bundle.bytes());
+        (self.steps.len() + self.others.len()) * size_of::<Placed>()
+            + bundles.sum::<usize>()
             + numbers(&self.maps)
             + numbers(&self.radix)
             + self.kinds.len() * of_space
@@ -388,6 +456,11 @@ impl Layout {
         &self.maps[projection]
     }
 
+    /// The steps that are in no bundle, in order.
+    pub(crate) fn single_steps(&self) -> &[Placed] {
+        if self.bundles.is_empty() { &self.steps } else { &self.others }
+    }
+
     /// Where a step's output lies, of a program whose steps make a value each, in order.
     pub(crate) fn value(&self, id: u32) -> &Value {
         &self.steps[id as usize].output
@@ -399,7 +472,7 @@ impl Layout {
         self.found[projection]..end
     }
 
-    /// The projections, by the space they go to.
+    /// The projections whose results are found batch by batch, by the space they go to.
     pub(crate) fn by_target(&self) -> &[u32] {
         &self.into
     }
@@ -419,6 +492,16 @@ impl Layout {
     ) -> impl Iterator<Item = (u32, u32)> + use<'a> {
         spaces.spaces[table].columns.iter().copied().zip(self.radix[table].iter().copied())
     }
+}
+
+/// The spaces all of whose values are made by steps that may be run side by side, if any may.
+fn spaces_beside(program: &Program, spaces: &Spaces, may: bool) -> Vec<bool> {
+    let mut beside = vec![may; spaces.spaces.len()];
+    let is_beside = |op| matches!(op, Op::Lookup { .. } | Op::One | Op::ProductSum { .. });
+    for step in program.steps.iter().filter(|step| !is_beside(step.op)) {
+        beside[spaces.of_value[step.output as usize] as usize] = false;
+    }
+    beside
 }
 
 /// A step with its places; `read` gives those of an input.
@@ -520,6 +603,7 @@ impl Sizes {
         WORD * (3 * self.entries
             + 2 * self.formed
             + self.weights
+            + self.bundle
             + SLACK
             + 2 * self.lists
             + gradients)

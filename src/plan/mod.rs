@@ -22,6 +22,7 @@ mod arena;
 mod blocks;
 mod bounded;
 mod build;
+pub(crate) mod bundles;
 mod check;
 mod choice;
 mod cost;

@@ -228,4 +228,10 @@ impl Spaces {
         };
         first(space)..first(space + 1)
     }
+
+    /// Where the projections from a space begin, of which the last is before `end`.
+    pub(crate) fn first_before(&self, space: usize, end: usize) -> usize {
+        let others = self.projections[..end].iter();
+        others.rev().position(|pair| pair.from as usize != space).map_or(0, |own| end - own)
+    }
 }

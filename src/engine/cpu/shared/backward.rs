@@ -5,15 +5,18 @@
 
 use pulp::Simd;
 
+use super::bundle::tables_back;
 use super::forward::{Scratch, Unit, Values, form};
 use super::narrow::product_sum_back;
 use super::rows::{Half, add_outer, give_back, give_back_pairs, rows_times};
 use crate::plan::layout::{BLOCK, Form, Placed, stride};
 
 /// Sets the gradients of all entries to zero.
-pub(super) fn clear(unit: &Unit<'_>, gradients: &mut [f32]) {
-    for step in &unit.layout.steps {
-        gradients[unit.rows(&step.output)].fill(0.0);
+pub(super) fn clear<S: Simd>(_: S, unit: &Unit<'_>, gradients: &mut [f32]) {
+    let (bundles, steps) = unit.steps::<S>();
+    let tables = bundles.iter().flat_map(|bundle| &bundle.tables);
+    for value in tables.chain(steps.iter().map(|step| &step.output)) {
+        gradients[unit.rows(value)].fill(0.0);
     }
 }
 
@@ -26,7 +29,8 @@ pub(super) fn backward<S: Simd>(
     scratch: &mut Scratch<'_>,
     d_coefficients: &mut [f32],
 ) {
-    for step in unit.layout.steps.iter().rev() {
+    let (bundles, steps) = unit.steps::<S>();
+    for step in steps.iter().rev() {
         if unit.entries(&step.output) == 0 || !step.output.learns {
             continue;
         }
@@ -47,6 +51,11 @@ pub(super) fn backward<S: Simd>(
             Form::One => {}
             Form::Product { .. } => product(simd, unit, step, values, scratch.gradients),
         }
+    }
+    for bundle in bundles {
+        let Unit { layout, coefficients, .. } = *unit;
+        let Scratch { gradients, bundle: room, .. } = &mut *scratch;
+        tables_back(simd, bundle, layout, coefficients, gradients, d_coefficients, room);
     }
 }
 

@@ -4,13 +4,10 @@
 //! vector holds one unit of eight entries: then their largest units, the scales and the sums take no
 //! step across a vector. What comes of it is turned back into rows.
 
-#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-use std::any::Any;
-
-#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-use pulp::f32x8;
 use pulp::{Simd, WithSimd};
 
+use super::shapes::by_shape;
+use super::turn::turned;
 use crate::engine::cpu::kernels::{kernel, normaliser};
 use crate::plan::layout::NARROW;
 
@@ -99,33 +96,6 @@ pub(super) const fn fits<S: Simd>() -> bool {
     S::F32_LANES == NARROW
 }
 
-/// Calls `$run` with the constants that the shape is: square, or of one unit.
-macro_rules! by_shape {
-    ($shape:expr, $run:ident $args:tt) => {
-        match $shape {
-            (1, 1) => by_shape!(@call $run, 1, 1, $args),
-            (2, 1) => by_shape!(@call $run, 2, 1, $args),
-            (3, 1) => by_shape!(@call $run, 3, 1, $args),
-            (4, 1) => by_shape!(@call $run, 4, 1, $args),
-            (5, 1) => by_shape!(@call $run, 5, 1, $args),
-            (6, 1) => by_shape!(@call $run, 6, 1, $args),
-            (7, 1) => by_shape!(@call $run, 7, 1, $args),
-            (8, 1) => by_shape!(@call $run, 8, 1, $args),
-            (2, 2) => by_shape!(@call $run, 2, 2, $args),
-            (3, 3) => by_shape!(@call $run, 3, 3, $args),
-            (4, 4) => by_shape!(@call $run, 4, 4, $args),
-            (5, 5) => by_shape!(@call $run, 5, 5, $args),
-            (6, 6) => by_shape!(@call $run, 6, 6, $args),
-            (7, 7) => by_shape!(@call $run, 7, 7, $args),
-            (8, 8) => by_shape!(@call $run, 8, 8, $args),
-            _ => {}
-        }
-    };
-    (@call $run:ident, $k:literal, $j:literal, ($($arg:expr),*)) => {
-        $run::<S, $k, $j>($($arg),*)
-    };
-}
-
 kernel!(
     /// For each entry weights [units, width] · (a ∘ b), scaled, as a row of `out`, or, where `out` has a
     /// number an entry, as that; and its exponent, the factors' and what the scale takes. Entries come in
@@ -152,7 +122,7 @@ fn run_product_sum<S: Simd>(
     exponents: &mut [i32],
 ) {
     if fits::<S>() {
-        by_shape!(shape, product_sum_of(simd, a, b, weights, out, exponents));
+        by_shape!(shape, product_sum_of[S](simd, a, b, weights, out, exponents));
     }
 }
 
@@ -270,52 +240,4 @@ fn scale<S: Simd, const K: usize>(
         scaled[unit] = simd.mul_f32s(units[unit], down);
     }
     (scaled, taken)
-}
-
-/// From eight rows of eight numbers to their columns.
-#[inline(always)]
-fn turned<S: Simd>(simd: S, rows: [S::f32s; NARROW]) -> [S::f32s; NARROW] {
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    if let (Some(simd), Some(rows)) = (as_type(simd), as_type(rows))
-        && let Some(columns) = as_type(turned_avx(simd, rows))
-    {
-        return columns;
-    }
-    simd.deinterleave_shfl_f32s(rows)
-}
-
-/// A value as of a type that it may turn out to have.
-#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-#[inline(always)]
-fn as_type<T: Any, U: Any + Copy>(value: T) -> Option<U> {
-    let value: &dyn Any = &value;
-    value.downcast_ref().copied()
-}
-
-/// [`turned`] for AVX: pairs of rows, then pairs of pairs, are interleaved within each half of the
-/// vectors, then halves are exchanged.
-#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-#[inline(always)]
-fn turned_avx(simd: pulp::x86::V3, rows: [f32x8; NARROW]) -> [f32x8; NARROW] {
-    let avx = simd.avx;
-    let mut pairs = rows;
-    for at in (0..NARROW).step_by(2) {
-        let (even, odd) = (pulp::cast(rows[at]), pulp::cast(rows[at + 1]));
-        pairs[at] = pulp::cast(avx._mm256_unpacklo_ps(even, odd));
-        pairs[at + 1] = pulp::cast(avx._mm256_unpackhi_ps(even, odd));
-    }
-    let mut fours = rows;
-    for at in [0, 1, 4, 5] {
-        let (above, below) = (pulp::cast(pairs[at]), pulp::cast(pairs[at + 2]));
-        let to = 2 * at - at / 4 * 4;
-        fours[to] = pulp::cast(avx._mm256_shuffle_ps::<0b01_00_01_00>(above, below));
-        fours[to + 1] = pulp::cast(avx._mm256_shuffle_ps::<0b11_10_11_10>(above, below));
-    }
-    let mut columns = rows;
-    for at in 0..4 {
-        let (above, below) = (pulp::cast(fours[at]), pulp::cast(fours[at + 4]));
-        columns[at] = pulp::cast(avx._mm256_permute2f128_ps::<0x20>(above, below));
-        columns[at + 4] = pulp::cast(avx._mm256_permute2f128_ps::<0x31>(above, below));
-    }
-    columns
 }

@@ -5,6 +5,8 @@
 //! that name entries of a space are wider, so one space after the other is done, and the places of a
 //! single one are looked up at a time.
 
+use std::ops::Range;
+
 use super::interned::{Interned, Map, Record};
 use crate::plan::layout::{Kind, Layout, Sizes};
 use crate::plan::{Column, LANES, Program, Spaces};
@@ -58,73 +60,112 @@ impl Found {
         self.counts[space] as usize
     }
 
-    /// For rows of interned data: `rows` are numbers among its distinct rows, `records` what the part
-    /// has in their records, and `read` reads what is not interned.
-    pub(super) fn listed(
+    /// For rows of interned data.
+    pub(super) fn listed(&mut self, of: &Listed<'_>, read: &States<'_>, lists: &mut ListBuffers) {
+        self.rows = of.rows.len();
+        let to = |&projection: &u32| of.spaces.projections[projection as usize].to as usize;
+        let mut into = of.layout.by_target().chunk_by(|a, b| to(a) == to(b)).rev().peekable();
+        let mut from = of.spaces.projections.len();
+        for space in (0..of.layout.kinds.len()).rev() {
+            let after = from;
+            from = of.spaces.first_before(space, after);
+            let into = into.next_if(|into| to(&into[0]) == space).unwrap_or_default();
+            self.number(space, into, of, read, lists);
+            if of.layout.kinds[space] == Kind::Listed {
+                let list = &lists.entries[of.layout.list(space)][..self.counts[space] as usize];
+                self.project(space, from..after, list, of);
+            }
+        }
+    }
+
+    /// Gives the entries of a space places: those of rows, and those that wider spaces' entries become.
+    fn number(
         &mut self,
-        (program, spaces, layout): (&Program, &Spaces, &Layout),
-        interned: &Interned,
-        (rows, records): (&[u32], Record<'_>),
+        space: usize,
+        into: &[u32],
+        of: &Listed<'_>,
         read: &States<'_>,
-        lists: &mut ListBuffers,
+        ListBuffers { places, entries }: &mut ListBuffers,
     ) {
-        self.rows = rows.len();
-        let to = |&projection: &u32| spaces.projections[projection as usize].to as usize;
-        let mut into = layout.by_target().chunk_by(|a, b| to(a) == to(b)).rev().peekable();
-        for space in (0..layout.kinds.len()).rev() {
-            let ListBuffers { places, entries } = &mut *lists;
-            let (own, wider) = entries.split_at_mut(layout.list(space).end);
-            let list = &mut own[layout.list(space).start..];
-            let mut listing = match layout.kinds[space] {
-                Kind::Table(_) | Kind::Each => None,
-                Kind::Listed => {
-                    let places = &mut places[..interned.entries(space)];
-                    Some(Listing { places, list, count: 0 })
+        let &Listed { program, spaces, layout, interned, rows, .. } = of;
+        let kind = layout.kinds[space];
+        let (own, wider) = entries.split_at_mut(layout.list(space).end);
+        let mut listing = (kind == Kind::Listed).then(|| Listing {
+            places: &mut places[..interned.entries(space)],
+            list: &mut own[layout.list(space).start..],
+            count: 0,
+        });
+        for (output, &value) in program.outputs.iter().enumerate() {
+            if spaces.of_value[value as usize] as usize == space {
+                let out = &mut self.outputs[output * self.most..][..rows.len()];
+                match kind {
+                    Kind::Each => ramp(out),
+                    _ => number_rows(interned.of_row(space), rows, out, &mut listing),
                 }
-            };
-            for (output, &value) in program.outputs.iter().enumerate() {
-                if spaces.of_value[value as usize] as usize == space {
-                    let out = &mut self.outputs[output * self.most..][..rows.len()];
-                    match layout.kinds[space] {
-                        Kind::Each => ramp(out),
-                        _ => number_rows(interned.of_row(space), rows, out, &mut listing),
+            }
+        }
+        for &projection in into {
+            let from = spaces.projections[projection as usize].from as usize;
+            let out = &mut self.through[layout.found(projection as usize)];
+            match (layout.kinds[from], kind) {
+                (Kind::Table(_), _) => {}
+                (Kind::Each, Kind::Table(_)) => {
+                    read.numbers(spaces, layout, space, &mut out[..rows.len()]);
+                }
+                (Kind::Each, Kind::Each) => ramp(&mut out[..rows.len()]),
+                (Kind::Each, Kind::Listed) => {
+                    let of_row = interned.of_row(space);
+                    number_rows(of_row, rows, &mut out[..rows.len()], &mut listing);
+                }
+                (Kind::Listed, _) => {
+                    // What entries become was written when the last of them was listed.
+                    let Some(listing) = &mut listing else { continue };
+                    let first = layout.list(from).start - layout.list(space).end;
+                    let list = &wider[first..][..self.counts[from] as usize];
+                    for (out, entry) in out.iter_mut().zip(list) {
+                        *out = listing.number(Entry { id: *out, row: entry.row });
                     }
                 }
             }
-            for &projection in into.next_if(|into| to(&into[0]) == space).unwrap_or_default() {
-                let from = spaces.projections[projection as usize].from as usize;
-                if layout.kinds[from] == Kind::Each {
-                    let out = &mut self.through[layout.found(projection as usize)][..rows.len()];
-                    match layout.kinds[space] {
-                        Kind::Table(_) => read.numbers(spaces, layout, space, out),
-                        Kind::Each => ramp(out),
-                        Kind::Listed => {
-                            number_rows(interned.of_row(space), rows, out, &mut listing);
-                        }
-                    }
-                }
-                let Kind::Listed = layout.kinds[from] else { continue };
-                let first = layout.list(from).start - layout.list(space).end;
-                let list = &wider[first..][..self.counts[from] as usize];
-                let out = &mut self.through[layout.found(projection as usize)][..list.len()];
-                match interned.map(projection as usize) {
-                    Map::Short(map) => {
-                        follow(list, |entry| map[entry.id as usize].into(), out, &mut listing);
-                    }
-                    Map::Long(map) => {
-                        follow(list, |entry| map[entry.id as usize], out, &mut listing);
-                    }
-                    Map::Recorded(place) => {
-                        let of_row = records.place(*place);
-                        follow(list, |entry| of_row(entry.row), out, &mut listing);
-                    }
-                }
+        }
+        self.counts[space] = match (kind, listing) {
+            (Kind::Table(count), _) => count,
+            (Kind::Each, _) => rows.len() as u32,
+            (Kind::Listed, listing) => listing.map_or(0, Listing::finish),
+        };
+    }
+
+    /// Writes what the entries of a listed space become under its projections, by the numbers that interned
+    /// data give them.
+    fn project(
+        &mut self,
+        space: usize,
+        projections: Range<usize>,
+        list: &[Entry],
+        &Listed { layout, interned, records, .. }: &Listed<'_>,
+    ) {
+        if let Some(pairs) = interned.pairs(space) {
+            let [left, right] = [projections.start, projections.start + 1].map(|p| layout.found(p));
+            let (lefts, rights) = self.through[left.start..right.end].split_at_mut(left.len());
+            for ((left, right), entry) in lefts.iter_mut().zip(rights).zip(list) {
+                [*left, *right] = pairs[entry.id as usize].map(u32::from);
             }
-            self.counts[space] = match (layout.kinds[space], listing) {
-                (Kind::Table(count), _) => count,
-                (Kind::Each, _) => rows.len() as u32,
-                (Kind::Listed, listing) => listing.map_or(0, Listing::finish),
-            };
+            return;
+        }
+        for projection in projections {
+            let out = self.through[layout.found(projection)].iter_mut().zip(list);
+            match interned.map(projection) {
+                Map::Short(map) => {
+                    out.for_each(|(out, entry)| *out = map[entry.id as usize].into())
+                }
+                Map::Long(map) => out.for_each(|(out, entry)| *out = map[entry.id as usize]),
+                Map::Recorded(place) => {
+                    let of_row = records.place(*place);
+                    out.for_each(|(out, entry)| *out = of_row(entry.row));
+                }
+                // Both were written.
+                Map::Paired => {}
+            }
         }
     }
 
@@ -156,6 +197,17 @@ impl Found {
             find(spaces.of_value[value as usize] as usize, self.output_mut(output));
         }
     }
+}
+
+/// What entries of interned data are found of.
+pub(super) struct Listed<'a> {
+    pub(super) program: &'a Program,
+    pub(super) spaces: &'a Spaces,
+    pub(super) layout: &'a Layout,
+    pub(super) interned: &'a Interned,
+    /// Numbers of the rows among the distinct ones, and what the part has in their records.
+    pub(super) rows: &'a [u32],
+    pub(super) records: Record<'a>,
 }
 
 /// The states of the rows of a shard.
@@ -241,27 +293,10 @@ fn number_rows(of_row: Option<&Map>, rows: &[u32], out: &mut [u32], to: &mut Opt
         let id = match of_row {
             Some(Map::Short(of_row)) => of_row[number as usize].into(),
             Some(Map::Long(of_row)) => of_row[number as usize],
-            // Entries of rows are not recorded.
-            Some(Map::Recorded(_)) | None => number,
+            // Entries of rows are not recorded, and stand alone.
+            Some(Map::Recorded(_) | Map::Paired) | None => number,
         };
         *out = to.as_mut().map_or(id, |to| to.number(Entry { id, row }));
-    }
-}
-
-/// What each listed entry becomes: its number in a table, or its place in a list.
-#[inline(always)]
-fn follow(
-    list: &[Entry],
-    becomes: impl Fn(Entry) -> u32,
-    out: &mut [u32],
-    to: &mut Option<Listing<'_>>,
-) {
-    let out = out.iter_mut().zip(list);
-    match to {
-        None => out.for_each(|(out, &entry)| *out = becomes(entry)),
-        Some(to) => out.for_each(|(out, &entry)| {
-            *out = to.number(Entry { id: becomes(entry), row: entry.row });
-        }),
     }
 }
 

@@ -3,9 +3,11 @@
 use pulp::Simd;
 
 use super::bounds::Bounds;
+use super::bundle::{self, tables};
 use super::find::Found;
 use super::narrow::product_sum;
 use super::rows::{Factor, form_pairs, form_product, rows_times, taken};
+use crate::plan::bundles::Bundle;
 use crate::plan::layout::{BLOCK, Form, Layout, Placed, Read, SLACK, Sizes, Value, stride};
 use crate::simd::{align, take, transpose};
 
@@ -16,9 +18,20 @@ pub(super) struct Unit<'a> {
     /// The part's coefficients.
     pub(super) coefficients: &'a [f32],
     pub(super) found: &'a Found,
+    /// Whether tables are evaluated side by side where they may be; what their entries may lack is known
+    /// only where they are not.
+    pub(super) bundled: bool,
 }
 
 impl<'a> Unit<'a> {
+    /// The bundles, and the steps that are run one by one.
+    pub(super) fn steps<S: Simd>(&self) -> (&'a [Bundle], &'a [Placed]) {
+        match self.bundled && bundle::runs::<S>(self.layout) {
+            true => (&self.layout.bundles, self.layout.single_steps()),
+            false => (&[], &self.layout.steps),
+        }
+    }
+
     pub(super) fn entries(&self, value: &Value) -> usize {
         self.found.entries(value.space)
     }
@@ -78,6 +91,8 @@ pub(super) struct Scratch<'a> {
     pub(super) weights: &'a mut [f32],
     /// The gradients by the rows of all values.
     pub(super) gradients: &'a mut [f32],
+    /// What a bundle is evaluated in.
+    pub(super) bundle: &'a mut [f32],
 }
 
 /// The buffers of [`Scratch`].
@@ -87,6 +102,7 @@ pub(in crate::engine::cpu) struct ScratchBuffers {
     bounds: Vec<f32>,
     formed: Vec<f32>,
     gradients: Vec<f32>,
+    bundle: Vec<f32>,
 }
 
 impl ValueBuffers {
@@ -108,6 +124,7 @@ impl ScratchBuffers {
             bounds: vec![0.0; 2 * sizes.entries],
             formed: vec![0.0; several],
             gradients: vec![0.0; if train { sizes.rows + SLACK } else { 0 }],
+            bundle: vec![0.0; sizes.bundle + SLACK],
         }
     }
 
@@ -121,6 +138,7 @@ impl ScratchBuffers {
             d_formed: take(&mut rest, sizes.formed),
             weights: rest,
             gradients: align(&mut self.gradients),
+            bundle: align(&mut self.bundle),
         }
     }
 }
@@ -133,7 +151,13 @@ pub(super) fn forward<S: Simd>(
     scratch: &mut Scratch<'_>,
     exponents: bool,
 ) {
-    for step in &unit.layout.steps {
+    let (bundles, steps) = unit.steps::<S>();
+    for bundle in bundles {
+        let exponents = exponents.then_some(&mut scratch.exponents[..]);
+        let Unit { layout, coefficients, .. } = *unit;
+        tables(simd, bundle, layout, coefficients, values.rows, exponents, scratch.bundle);
+    }
+    for step in steps {
         if unit.entries(&step.output) == 0 {
             continue;
         }
@@ -250,12 +274,7 @@ fn add_exponents(unit: &Unit<'_>, step: &Placed, scales: &[f32], exponents: &mut
     let (below, out) = exponents.split_at_mut(step.output.entries);
     let out = &mut out[..scales.len()];
     out.iter_mut().zip(scales).for_each(|(out, &scale)| *out = taken(scale));
-    let inputs = match step.form {
-        Form::Lookup { .. } | Form::One => 0,
-        Form::Sum { .. } => 1,
-        Form::Product { .. } | Form::ProductSum { .. } => 2,
-    };
-    for read in &step.inputs[..inputs] {
+    for read in &step.inputs[..step.form.inputs()] {
         let below = &below[unit.scales(&read.value)];
         let index = unit.index(step, read);
         out.iter_mut().zip(index).for_each(|(out, &entry)| *out += below[entry as usize]);

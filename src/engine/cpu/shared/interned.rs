@@ -124,6 +124,8 @@ pub(super) enum Map {
     Long(Vec<u32>),
     /// What any row that has the entry says in this place of its part's record.
     Recorded(usize),
+    /// One of its space's pairs.
+    Paired,
 }
 
 impl Default for Map {
@@ -147,8 +149,8 @@ impl Map {
         match self {
             Map::Short(map) => Index::Short(map),
             Map::Long(map) => Index::Long(map),
-            // What batches are found of alone is recorded row by row.
-            Map::Recorded(_) => Index::Same,
+            // What batches are found of alone is recorded row by row, or lies in pairs.
+            Map::Recorded(_) | Map::Paired => Index::Same,
         }
     }
 
@@ -156,7 +158,7 @@ impl Map {
         match self {
             Map::Short(entries) => 2 * entries.len(),
             Map::Long(entries) => 4 * entries.len(),
-            Map::Recorded(_) => 0,
+            Map::Recorded(_) | Map::Paired => 0,
         }
     }
 }
@@ -235,6 +237,9 @@ impl<'a> Record<'a> {
 pub(in crate::engine::cpu) struct Interned {
     /// For each projection from a listed space, what each of its entries becomes.
     maps: Vec<Map>,
+    /// What each entry becomes under both projections of a space, side by side, if batches are found of
+    /// them: what is read of one entry lies in one line of memory. Empty for other spaces.
+    pairs: Vec<Vec<[u16; 2]>>,
     /// For each space that rows are read for, the entry of each distinct row; none where they are the
     /// same.
     of_row: Vec<Option<Map>>,
@@ -246,6 +251,11 @@ impl Interned {
     /// What an entry becomes.
     pub(super) fn map(&self, projection: usize) -> &Map {
         &self.maps[projection]
+    }
+
+    /// What entries of a space become under its two projections, if that lies in pairs.
+    pub(super) fn pairs(&self, space: usize) -> Option<&[[u16; 2]]> {
+        Some(&self.pairs[space][..]).filter(|pairs| !pairs.is_empty())
     }
 
     /// The entries of a space that rows are read for, by distinct row; `None` for the row's own number.
@@ -266,12 +276,14 @@ impl Interned {
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
         let rows: usize = self.of_row.iter().flatten().map(Map::bytes).sum();
-        rows + self.maps.iter().map(Map::bytes).sum::<usize>()
+        let pairs: usize = self.pairs.iter().map(|pairs| size_of_val(&pairs[..])).sum();
+        rows + pairs + self.maps.iter().map(Map::bytes).sum::<usize>()
     }
 
     /// Bytes of its lists of lists besides.
     pub(super) fn list_bytes(&self) -> usize {
-        size_of_val(&self.maps[..]) + size_of_val(&self.of_row[..]) + size_of_val(&self.counts[..])
+        let lists = size_of_val(&self.maps[..]) + size_of_val(&self.pairs[..]);
+        lists + size_of_val(&self.of_row[..]) + size_of_val(&self.counts[..])
     }
 
     /// How many sub-assignments of each space some distinct rows have.
@@ -367,8 +379,22 @@ impl Interned {
             let same = is_listed(space) && numbers.half().is_row;
             (!same).then(|| Map::of(numbers.of_row.iter().copied(), numbers.count))
         });
-        (Interned { maps, of_row: of_row.collect(), counts }, recorded)
+        let pairs = (0..spaces.spaces.len()).map(|space| match record {
+            true => pair(&mut maps[spaces.from_space(space)]),
+            false => Vec::new(),
+        });
+        let pairs = pairs.collect();
+        (Interned { pairs, maps, of_row: of_row.collect(), counts }, recorded)
     }
+}
+
+/// Lays two short maps side by side.
+fn pair(maps: &mut [Map]) -> Vec<[u16; 2]> {
+    let [left, right] = maps else { return Vec::new() };
+    let (Map::Short(lefts), Map::Short(rights)) = (&*left, &*right) else { return Vec::new() };
+    let pairs = lefts.iter().zip(rights).map(|(&left, &right)| [left, right]).collect();
+    (*left, *right) = (Map::Paired, Map::Paired);
+    pairs
 }
 
 /// The entries of one space.

@@ -13,6 +13,7 @@
 mod agreement;
 mod backward;
 mod bounds;
+mod bundle;
 mod eight;
 mod evaluated;
 mod find;
@@ -22,6 +23,8 @@ mod narrow;
 mod numbering;
 mod rows;
 mod set;
+mod shapes;
+mod turn;
 mod whole;
 
 use std::sync::Arc;
@@ -34,7 +37,7 @@ use self::backward::{backward, clear};
 use self::bounds::bound;
 pub use self::evaluated::Evaluated;
 pub(super) use self::find::Found;
-use self::find::{ListBuffers, States};
+use self::find::{ListBuffers, Listed, States};
 pub(super) use self::forward::ValueBuffers;
 use self::forward::{ScratchBuffers, Unit, forward};
 pub(super) use self::interned::{DistinctRows, Interned, Records};
@@ -283,7 +286,7 @@ impl SharedPart<'_> {
     pub(super) fn forward(mut self) {
         let rows = self.rows();
         let How { spaces, layout, interned, records } = self.how;
-        let of_program = (self.batch.plan.program(self.part), spaces, layout);
+        let program = self.batch.plan.program(self.part);
         if let Some(found) = &mut self.shard.found {
             let tile = self.batch.plan.variables as usize * LANES;
             let first = rows.start / LANES;
@@ -293,10 +296,11 @@ impl SharedPart<'_> {
             match (interned, records, self.batch.distinct) {
                 (Some(interned), Some((records, part)), Some(distinct)) => {
                     let own = records.part(part, &distinct.records[rows.start * records.width()..]);
-                    let rows = (&distinct.numbers[rows], own);
-                    found.listed(of_program, interned, rows, &read, &mut self.workspace.lists);
+                    let rows = &distinct.numbers[rows];
+                    let of = Listed { program, spaces, layout, interned, rows, records: own };
+                    found.listed(&of, &read, &mut self.workspace.lists);
                 }
-                _ => found.each(of_program, &read, rows.len()),
+                _ => found.each((program, spaces, layout), &read, rows.len()),
             }
         }
         dispatch(layout.narrow, Forward(&mut self));
@@ -319,7 +323,7 @@ impl WithSimd for Forward<'_, '_> {
         let Some(found) = &*found else { return };
         let program = batch.plan.program(part);
         let layout = how.layout;
-        let unit = Unit { layout, coefficients, found };
+        let unit = Unit { layout, coefficients, found, bundled: certified };
         let mut values = kept.as_mut().unwrap_or(&mut workspace.values).values();
         let mut scratch = workspace.scratch.scratch(&workspace.sizes);
         forward(simd, &unit, &mut values, &mut scratch, true);
@@ -363,20 +367,20 @@ struct Backward<'s, 'a> {
 impl WithSimd for Backward<'_, '_> {
     type Output = ();
     fn with_simd<S: Simd>(self, simd: S) {
-        let SharedPart { batch, part, how, coefficients, shard, workspace, .. } = self.part;
+        let SharedPart { batch, part, how, coefficients, certified, shard, workspace } = self.part;
         let Shard { found, kept, d_coefficients, .. } = &mut **shard;
         d_coefficients.fill(0.0);
         let Some(found) = &*found else { return };
         let program = batch.plan.program(part);
         let layout = how.layout;
-        let unit = Unit { layout, coefficients, found };
+        let unit = Unit { layout, coefficients, found, bundled: *certified };
         let again = kept.is_none();
         let mut values = kept.as_mut().unwrap_or(&mut workspace.values).values();
         let mut scratch = workspace.scratch.scratch(&workspace.sizes);
         if again {
             forward(simd, &unit, &mut values, &mut scratch, false);
         }
-        clear(&unit, scratch.gradients);
+        clear(simd, &unit, scratch.gradients);
         let mut before = 0;
         for (output, &value) in program.outputs.iter().enumerate() {
             let value = layout.value(value);

@@ -4,6 +4,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::rows::{Factor, scale_of};
+use super::shapes::by_shape;
 use crate::engine::cpu::kernels::kernel;
 use crate::plan::layout::NARROW;
 
@@ -14,33 +15,13 @@ const GROUP: usize = 16;
 /// Vectors of a row: one of AVX2, two of NEON.
 type Row<S, const V: usize> = [<S as Simd>::f32s; V];
 
-/// Calls `$run` with the constants that the number of vectors and the shape are.
-macro_rules! by_shape {
-    ($simd:ident, $width:expr, $units:expr, $run:ident($($arg:expr),* $(,)?)) => {
+/// Calls a function with the number of vectors of a row and the constants that the shape is.
+macro_rules! by_vectors_and_shape {
+    ($shape:expr, $run:ident $args:tt) => {
         match NARROW / S::F32_LANES {
-            1 => by_shape!(@shape 1, $width, $units, $run($($arg),*)),
-            2 => by_shape!(@shape 2, $width, $units, $run($($arg),*)),
-            _ => by_shape!(@shape 8, $width, $units, $run($($arg),*)),
-        }
-    };
-    (@shape $v:literal, $width:expr, $units:expr, $run:ident($($arg:expr),*)) => {
-        match ($width, $units) {
-            (1, 1) => $run::<S, $v, 1, 1>($($arg),*),
-            (2, 1) => $run::<S, $v, 2, 1>($($arg),*),
-            (3, 1) => $run::<S, $v, 3, 1>($($arg),*),
-            (4, 1) => $run::<S, $v, 4, 1>($($arg),*),
-            (5, 1) => $run::<S, $v, 5, 1>($($arg),*),
-            (6, 1) => $run::<S, $v, 6, 1>($($arg),*),
-            (7, 1) => $run::<S, $v, 7, 1>($($arg),*),
-            (8, 1) => $run::<S, $v, 8, 1>($($arg),*),
-            (2, 2) => $run::<S, $v, 2, 2>($($arg),*),
-            (3, 3) => $run::<S, $v, 3, 3>($($arg),*),
-            (4, 4) => $run::<S, $v, 4, 4>($($arg),*),
-            (5, 5) => $run::<S, $v, 5, 5>($($arg),*),
-            (6, 6) => $run::<S, $v, 6, 6>($($arg),*),
-            (7, 7) => $run::<S, $v, 7, 7>($($arg),*),
-            (8, 8) => $run::<S, $v, 8, 8>($($arg),*),
-            _ => {}
+            1 => by_shape!($shape, $run [S, 1] $args),
+            2 => by_shape!($shape, $run [S, 2] $args),
+            _ => by_shape!($shape, $run [S, 8] $args),
         }
     };
 }
@@ -116,14 +97,14 @@ kernel!(
 #[inline(always)]
 fn run_product_sum<S: Simd>(
     simd: S,
-    (width, units): (usize, usize),
+    shape: (usize, usize),
     a: Factor<'_>,
     b: Factor<'_>,
     weights: &[f32],
     out: &mut [f32],
     scale: &mut [f32],
 ) {
-    by_shape!(simd, width, units, product_sum_of(simd, a, b, weights, out, scale));
+    by_vectors_and_shape!(shape, product_sum_of(simd, a, b, weights, out, scale));
 }
 
 #[inline(always)]
@@ -177,7 +158,7 @@ kernel!(
 #[allow(clippy::too_many_arguments)]
 fn run_product_sum_back<S: Simd>(
     simd: S,
-    (width, units): (usize, usize),
+    shape: (usize, usize),
     a: Factor<'_>,
     b: Factor<'_>,
     weights: &[f32],
@@ -187,10 +168,8 @@ fn run_product_sum_back<S: Simd>(
     places: (usize, usize),
     d_weights: &mut [f32],
 ) {
-    by_shape!(
-        simd,
-        width,
-        units,
+    by_vectors_and_shape!(
+        shape,
         product_sum_back_of(simd, a, b, weights, d, scale, gradients, places, d_weights)
     );
 }
