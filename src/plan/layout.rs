@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::bundles::{Bundle, bundles};
-use super::spaces::spaces;
-use super::{LANES, NOWHERE, Op, Plan, Program, Projection, Purpose, Sharing, Spaces, Step};
+use super::placed::placed;
+pub(crate) use super::placed::{Form, Placed, Read, Through, Value};
+use super::{NOWHERE, Op, Program, Projection, Spaces, Step};
 
 /// Sub-assignments of the largest table.
 const LARGEST_TABLE: u64 = 256;
@@ -18,13 +19,12 @@ const SPARSE_BESIDE: (f64, f64) = (2.0, 12.0);
 pub(crate) const NARROW: usize = 8;
 /// Rows of wider values are padded to so many numbers: a vector of AVX-512.
 const WIDE: usize = 16;
+/// Bytes of a number.
+pub(super) const WORD: usize = 4;
+/// Numbers that let a buffer begin on a line of the cache.
+pub(crate) const SLACK: usize = 16;
 /// Entries whose products are formed at once.
 pub(crate) const BLOCK: usize = 32;
-
-/// Whether sums of this shape have a kernel of their own on narrow rows: square, or of one unit.
-fn fits(width: usize, units: usize) -> bool {
-    width <= NARROW && (units == width || units == 1)
-}
 
 /// How the entries of a space are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,98 +105,6 @@ pub(crate) struct Layout {
     pub(super) expected: Vec<f64>,
     /// Different rows that it is expected to have.
     rows: usize,
-}
-
-/// How a step is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// The columns of a table [units, states].
-    Lookup { table: usize, states: usize },
-    /// Ones.
-    One,
-    /// A product, elementwise or of all pairs.
-    Product { pairs: bool },
-    /// A sum over an input.
-    Sum { weights: usize },
-    /// A sum over a product that is formed on the way, by a kernel of its own where one fits.
-    ProductSum { weights: usize, narrow: bool },
-}
-
-/// A step, with all places.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Placed {
-    pub(crate) form: Form,
-    pub(crate) output: Value,
-    /// Its inputs, as many as the form has.
-    pub(crate) inputs: [Read; 2],
-    /// Units of what it forms of its inputs.
-    pub(crate) width: usize,
-}
-
-impl Form {
-    /// How many inputs it reads.
-    pub(crate) fn inputs(self) -> usize {
-        match self {
-            Form::Lookup { .. } | Form::One => 0,
-            Form::Sum { .. } => 1,
-            Form::Product { .. } | Form::ProductSum { .. } => 2,
-        }
-    }
-
-    /// Where its coefficients begin.
-    pub(super) fn coefficients(self) -> usize {
-        match self {
-            Form::Lookup { table, .. } => table,
-            Form::Sum { weights } | Form::ProductSum { weights, .. } => weights,
-            Form::One | Form::Product { .. } => 0,
-        }
-    }
-}
-
-impl Placed {
-    /// Multiply-adds of an entry, or units where there are none.
-    pub(super) fn work(&self) -> f64 {
-        match self.form {
-            Form::Sum { .. } | Form::ProductSum { .. } => (self.width * self.output.units) as f64,
-            _ => self.output.units as f64,
-        }
-    }
-}
-
-/// Where a value lies.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Value {
-    /// Its number, and that of its step.
-    pub(crate) id: usize,
-    pub(crate) space: usize,
-    /// Its first number.
-    pub(crate) rows: usize,
-    /// Numbers of a row.
-    pub(crate) stride: usize,
-    pub(crate) units: usize,
-    /// Its first scale, and exponent, of one an entry.
-    pub(crate) entries: usize,
-    pub(crate) learns: bool,
-    /// Whether a step reads it.
-    pub(crate) is_read: bool,
-}
-
-/// An input of a step.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Read {
-    pub(crate) value: Value,
-    pub(crate) through: Through,
-}
-
-/// Which entry of an input an entry of the output reads.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Through {
-    /// That of its own number.
-    Same,
-    /// What a projection between tables says.
-    Map(usize),
-    /// What was found for the batch under a projection.
-    Found(usize),
 }
 
 /// Numbers that a program takes.
@@ -504,31 +412,6 @@ fn spaces_beside(program: &Program, spaces: &Spaces, may: bool) -> Vec<bool> {
     beside
 }
 
-/// A step with its places; `read` gives those of an input.
-fn placed(step: &Step, output: Value, narrow: bool, read: impl Fn(usize) -> Read) -> Placed {
-    let inputs = match step.inputs.1 - step.inputs.0 {
-        // Not read.
-        0 => [Read { value: output, through: Through::Same }; 2],
-        1 => [read(step.inputs.0 as usize); 2],
-        _ => [read(step.inputs.0 as usize), read(step.inputs.0 as usize + 1)],
-    };
-    let [a, b] = [inputs[0].value.units, inputs[1].value.units];
-    let width = if step.op == Op::Kronecker { a * b } else { a };
-    let form = match step.op {
-        Op::Lookup { table, states, .. } => {
-            Form::Lookup { table: table as usize, states: states as usize }
-        }
-        Op::One => Form::One,
-        Op::Sum { weights } => Form::Sum { weights: weights as usize },
-        Op::ProductSum { weights } => {
-            let narrow = narrow && fits(width, output.units);
-            Form::ProductSum { weights: weights as usize, narrow }
-        }
-        op => Form::Product { pairs: op == Op::Kronecker },
-    };
-    Placed { form, output, inputs, width }
-}
-
 /// The place values of a space's columns, the last counting for one.
 fn radix(spaces: &Spaces, space: usize, missing: bool) -> Vec<u32> {
     let mut place = 1;
@@ -572,130 +455,4 @@ fn weights(program: &Program, narrow: bool) -> usize {
         }
     };
     program.steps.iter().map(of_step).max().unwrap_or(0)
-}
-
-/// Bytes of values that a worker may need to share those of a program; beyond it is not shared.
-const MOST_BYTES: usize = 64 << 20;
-/// Bytes of values that are kept for the way back rather than made again.
-const KEPT_BYTES: usize = 64 << 20;
-
-/// The spaces of a program, if its values can be shared in batches of so many rows, and a worker can
-/// hold them.
-pub(super) fn shared(program: &Program, rows: usize) -> Option<Spaces> {
-    // Two entries of a vector each, at the least.
-    if program.values.len() * 2 * NARROW * WORD > MOST_BYTES {
-        return None;
-    }
-    let spaces = spaces(program)?;
-    let layout = Layout::new(program, &spaces, Rows::unknown(rows, true));
-    (WORD * layout.sizes.rows <= MOST_BYTES).then_some(spaces)
-}
-
-impl Sizes {
-    /// Bytes of values: what a shard keeps, or a worker makes again.
-    pub(crate) fn values(&self) -> usize {
-        WORD * (self.rows + self.entries + SLACK)
-    }
-
-    /// Bytes of one worker besides values.
-    pub(crate) fn worker(&self, train: bool) -> usize {
-        let gradients = if train { self.rows + SLACK } else { 0 };
-        WORD * (3 * self.entries
-            + 2 * self.formed
-            + self.weights
-            + self.bundle
-            + SLACK
-            + 2 * self.lists
-            + gradients)
-    }
-}
-
-/// Bytes of a number.
-const WORD: usize = 4;
-/// Numbers that let a buffer begin on a line of the cache.
-pub(crate) const SLACK: usize = 16;
-
-impl Plan {
-    /// How the values of a program are laid out for some rows; `None` where they are not to be shared.
-    pub(crate) fn layout(&self, program: usize, rows: Rows<'_>) -> Option<Layout> {
-        let spaces = self.sharing[program].as_ref()?;
-        let layout = Layout::new(&self.programs[program], spaces, rows);
-        self.pays(&layout).then_some(layout)
-    }
-
-    /// Whether a layout is to be used.
-    pub(super) fn pays(&self, layout: &Layout) -> bool {
-        match self.policy {
-            Sharing::Off => false,
-            Sharing::WherePays => {
-                let (shared, dense) = layout.cycles(self.purpose == Purpose::Train);
-                shared < dense
-            }
-            Sharing::Wherever => true,
-        }
-    }
-
-    /// What the values of a program take, if they are shared.
-    pub(crate) fn sizes(&self, program: usize) -> Option<Sizes> {
-        let spaces = self.sharing[program].as_ref()?;
-        let layout = |missing| {
-            let rows = Rows::unknown(self.shard_rows(), missing);
-            Layout::new(&self.programs[program], spaces, rows).sizes
-        };
-        Some(layout(false).max(layout(true)))
-    }
-
-    /// Whether the shared values of all parts are to be kept from the way forward to that back. To read
-    /// one again takes less time than to make it again, even where it has left the caches of a core, so
-    /// they are unless they would take much memory.
-    pub(super) fn may_keep(&self) -> bool {
-        let values = |sizes: &Sizes| sizes.values();
-        self.purpose == Purpose::Train && self.of_shards(values) <= KEPT_BYTES
-    }
-
-    /// What all shards of all parts take together, if one whose program has such sizes takes so much.
-    fn of_shards(&self, of_sizes: impl Fn(&Sizes) -> usize) -> usize {
-        let of_program = |program| self.sizes(program).map_or(0, |sizes| of_sizes(&sizes));
-        let of_program: Vec<usize> = (0..self.programs.len()).map(of_program).collect();
-        let parts = self.below_head().iter().map(|part| of_program[part.program as usize]);
-        self.shards as usize * parts.sum::<usize>()
-    }
-
-    /// Bytes of sharing: of one worker, and of all shards of all parts.
-    pub(super) fn sharing_bytes(&self) -> (usize, usize) {
-        let train = self.purpose == Purpose::Train;
-        let sizes = (0..self.programs.len()).filter_map(|program| self.sizes(program));
-        let most = sizes.fold(Sizes::default(), Sizes::max);
-        if most == Sizes::default() {
-            return (0, 0);
-        }
-        let once = self.layout_bytes() + self.of_shards(|sizes| WORD * sizes.found);
-        if self.keeps {
-            return (most.worker(train), once + self.of_shards(Sizes::values));
-        }
-        (most.worker(train) + most.values(), once)
-    }
-
-    /// Bytes of the spaces and layouts of all programs, and of what parts find for each row and space.
-    fn layout_bytes(&self) -> usize {
-        let rows = self.shard_rows();
-        let of_program = |(number, spaces): (usize, &Option<Spaces>)| {
-            let Some(spaces) = spaces else { return 0 };
-            let program = &self.programs[number];
-            let parts = self.below_head().iter().filter(|part| part.program as usize == number);
-            let found = WORD * (program.outputs.len() * rows + spaces.spaces.len());
-            let layout = |missing| {
-                let layout = self.layout(number, Rows::unknown(rows, missing));
-                layout.map_or(0, |layout| layout.bytes())
-            };
-            let layouts = spaces.bytes() + layout(false) + layout(true);
-            layouts + parts.count() * self.shards as usize * found
-        };
-        self.sharing.iter().enumerate().map(of_program).sum()
-    }
-
-    /// Rows of the largest shard of a batch.
-    pub(crate) fn shard_rows(&self) -> usize {
-        self.tiles().div_ceil(self.shards as usize) * LANES
-    }
 }
