@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use self::reply::{Reply, conditional_names, csv, moment_names};
 use super::answer::{Answer as Told, Table, thousands};
-use super::args::{Ask, Query};
+use super::args::{Ask, EngineName, Query};
 use super::failure::Failure;
 use super::{engine, load, run};
 use crate::circuit::{ValidCircuit, Values};
@@ -20,6 +20,7 @@ use crate::diag::{Code, Diagnostic};
 use crate::ids::VarId;
 use crate::model::Model;
 use crate::model::evaluate::log_likelihoods;
+use crate::plan::{LANES, Purpose};
 use crate::query::{
     self, Divergence, Entropy, ExpectedLogLikelihood, MutualInformation, Posterior,
 };
@@ -59,6 +60,7 @@ pub fn run(args: &Query, json: bool) -> Result<Told, Failure> {
     let asked = Asked::new(args, &model, other.as_ref(), rows.rows())?;
     let replies = match asked {
         Asked::Loglik => log_likelihood(args, &model, &rows)?,
+        Asked::Conditionals => conditionals(args, &model, &rows, json)?,
         _ => replies(&asked, &model, other.as_ref(), &rows)?,
     };
     let circuit = &model.compiled.written;
@@ -66,7 +68,8 @@ pub fn run(args: &Query, json: bool) -> Result<Told, Failure> {
         query: name(args.ask),
         deterministic: circuit.properties().deterministic.name(),
         variables: asked.listed(circuit),
-        rows: &replies,
+        // Nobody reads them elsewhere.
+        rows: if json { &replies } else { &[] },
     };
     let told = Told::new(&report)?.table(table(&replies));
     let text = || csv(&asked.columns(circuit), &replies);
@@ -180,13 +183,9 @@ impl Asked {
         let Side { circuit, values } = model;
         let posterior = || Posterior::new(circuit, values, row);
         let both = || Some((posterior()?, Posterior::new(other?.circuit, other?.values, row)?));
-        let variables = circuit.variables();
         let found = match self {
             // By the engine, all rows at once.
-            Asked::Loglik => None,
-            Asked::Conditionals => {
-                posterior().map(|of| Reply::conditionals(variables, &query::conditionals(&of)))
-            }
+            Asked::Loglik | Asked::Conditionals => None,
             Asked::LogConditional(of) => query::log_conditional(circuit, values, of, row)
                 .map(|log_p| Reply::infinite("log_p", log_p)),
             Asked::Map => query::map(circuit, values, row).map(|best| Reply::map(&best)),
@@ -277,6 +276,27 @@ fn log_likelihood(args: &Query, model: &Model, rows: &Dataset) -> Result<Vec<Rep
         false => Reply::number("log_p", log_p),
     };
     Ok(log_p.into_iter().map(reply).collect())
+}
+
+/// Every variable's distribution given each row: by the processor's engine, or by walking the circuit as
+/// written where memory is limited or the device was chosen, which has no such pass.
+fn conditionals(
+    args: &Query,
+    model: &Model,
+    rows: &Dataset,
+    json: bool,
+) -> Result<Vec<Reply>, Failure> {
+    let found = match args.run.memory.is_none() && args.run.engine == EngineName::Cpu {
+        true => {
+            let (compiled, batch) = (&model.compiled, LANES as u32);
+            let mut executable = engine::executable(compiled, &args.run, Purpose::Query, batch)?;
+            model.conditionals(executable.as_mut(), rows)
+        }
+        false => model.conditionals_as_written(rows),
+    };
+    let variables = model.compiled.written.variables();
+    let reply = |row| Reply::conditionals(variables, &found, row, json);
+    Ok((0..found.rows()).into_par_iter().map(reply).collect())
 }
 
 fn table(replies: &[Reply]) -> Table {

@@ -50,6 +50,16 @@ impl Conditionals {
         &self.numbers[row * self.width()..(row + 1) * self.width()]
     }
 
+    /// Says what holds given a row: ln p of what is observed, and the numbers of all variables.
+    ///
+    /// # Panics
+    /// When there is no such row, or not as many numbers.
+    pub fn set(&mut self, row: usize, log_p: f64, numbers: &[f64]) {
+        let width = self.width();
+        self.log_p[row] = log_p;
+        self.numbers[row * width..(row + 1) * width].copy_from_slice(numbers);
+    }
+
     /// The numbers of one variable given a row.
     pub fn of(&self, row: usize, var: VarId) -> &[f64] {
         &self.row(row)[self.starts[var.index()]..self.starts[var.index() + 1]]
