@@ -19,7 +19,7 @@ use crate::data::write::write_whole;
 use crate::diag::{Code, Diagnostic};
 use crate::ids::VarId;
 use crate::model::Model;
-use crate::model::evaluate::log_likelihoods;
+use crate::model::evaluate::{NotALikelihood, log_likelihoods};
 use crate::plan::{LANES, Purpose};
 use crate::query::{
     self, Divergence, Entropy, ExpectedLogLikelihood, MutualInformation, Posterior,
@@ -58,10 +58,11 @@ pub fn run(args: &Query, json: bool) -> Result<Told, Failure> {
         None => Dataset::from_rows(variables, [vec![None; variables.len()]])?,
     };
     let asked = Asked::new(args, &model, other.as_ref(), rows.rows())?;
-    let replies = match asked {
+    let replies = match &asked {
         Asked::Loglik => log_likelihood(args, &model, &rows)?,
         Asked::Conditionals => conditionals(args, &model, &rows, json)?,
-        _ => replies(&asked, &model, other.as_ref(), &rows)?,
+        Asked::LogConditional(of) => log_conditionals(args, &model, of, &rows)?,
+        asked => replies(asked, &model, other.as_ref(), &rows)?,
     };
     let circuit = &model.compiled.written;
     let report = Report {
@@ -185,9 +186,7 @@ impl Asked {
         let both = || Some((posterior()?, Posterior::new(other?.circuit, other?.values, row)?));
         let found = match self {
             // By the engine, all rows at once.
-            Asked::Loglik | Asked::Conditionals => None,
-            Asked::LogConditional(of) => query::log_conditional(circuit, values, of, row)
-                .map(|log_p| Reply::infinite("log_p", log_p)),
+            Asked::Loglik | Asked::Conditionals | Asked::LogConditional(_) => None,
             Asked::Map => query::map(circuit, values, row).map(|best| Reply::map(&best)),
             Asked::Moments(of) => {
                 posterior().map(|given| Reply::moments(&query::moments(&given, of)))
@@ -266,11 +265,7 @@ fn log_likelihood(args: &Query, model: &Model, rows: &Dataset) -> Result<Vec<Rep
     if let Some(fault) = executable.fault() {
         return Err(fault.into());
     }
-    let (log_p, _) = found.map_err(|fault| {
-        let path = args.data.as_deref().unwrap_or(Path::new("-")).display().to_string();
-        let message = format!("the log-likelihood is {}", fault.log_p);
-        Diagnostic::new(Code::E0703, message).in_row(path, fault.row + 1, None)
-    })?;
+    let (log_p, _) = found.map_err(|fault| not_a_likelihood(args, fault))?;
     let reply = |log_p: f64| match log_p == f64::NEG_INFINITY {
         true => Reply::impossible(),
         false => Reply::number("log_p", log_p),
@@ -278,8 +273,34 @@ fn log_likelihood(args: &Query, model: &Model, rows: &Dataset) -> Result<Vec<Rep
     Ok(log_p.into_iter().map(reply).collect())
 }
 
+/// ln p(A | B) of all rows, by the engine that was chosen.
+fn log_conditionals(
+    args: &Query,
+    model: &Model,
+    of: &[VarId],
+    rows: &Dataset,
+) -> Result<Vec<Reply>, Failure> {
+    let mut executable = engine::evaluator(&model.compiled, &args.run)?;
+    let found = model.log_conditionals(executable.as_mut(), of, rows);
+    if let Some(fault) = executable.fault() {
+        return Err(fault.into());
+    }
+    let found = found.map_err(|fault| not_a_likelihood(args, fault))?;
+    let reply = |log_p: Option<f64>| match log_p {
+        None => Reply::impossible(),
+        Some(log_p) => Reply::infinite("log_p", log_p),
+    };
+    Ok(found.into_iter().map(reply).collect())
+}
+
+fn not_a_likelihood(args: &Query, fault: NotALikelihood) -> Diagnostic {
+    let path = args.data.as_deref().unwrap_or(Path::new("-")).display().to_string();
+    let message = format!("the log-likelihood is {}", fault.log_p);
+    Diagnostic::new(Code::E0703, message).in_row(path, fault.row + 1, None)
+}
+
 /// Every variable's distribution given each row: by the processor's engine, or by walking the circuit as
-/// written where memory is limited or the device was chosen, which has no such pass.
+/// written where memory is limited, as the way back keeps every value, and where the device is chosen, which has none.
 fn conditionals(
     args: &Query,
     model: &Model,

@@ -1,11 +1,15 @@
-//! Every variable's distribution given each row of data.
+//! What is asked of a model given each row of data: every variable's distribution, or how likely some of its
+//! values are given the others.
 
 use rayon::prelude::*;
 
 use super::Model;
+use super::evaluate::{NotALikelihood, log_likelihoods};
 use crate::data::Dataset;
 use crate::engine::{Conditionals, Executable};
+use crate::ids::VarId;
 use crate::query::{self, Conditional, Posterior};
+use crate::variables::VarKind;
 
 impl Model {
     /// The distributions given each row of `data`, by an engine made for this circuit and for
@@ -41,6 +45,31 @@ impl Model {
             }
         }
         found
+    }
+
+    /// ln p(A | B) in nats for each row of `data`, where A are its observed values of the variables `of`, and B
+    /// the others: the difference of two marginals, each to the engine's precision. −∞ where A is impossible
+    /// given B; `None` where B is itself impossible.
+    ///
+    /// # Errors
+    /// The first row one of whose marginals is NaN or +∞.
+    pub fn log_conditionals(
+        &self,
+        executable: &mut dyn Executable,
+        of: &[VarId],
+        data: &Dataset,
+    ) -> Result<Vec<Option<f64>>, NotALikelihood> {
+        let variables = self.compiled.written.variables();
+        executable.load(&self.flat);
+        let (given, _) = log_likelihoods(executable, &data.without(of))?;
+        let (both, _) = log_likelihoods(executable, data)?;
+        // A probability is one at most, a density is not.
+        let is_discrete = of.iter().all(|&var| variables.kind(var) != VarKind::Real);
+        let most = if is_discrete { 0.0 } else { f64::INFINITY };
+        let of_row = |(given, both): (f64, f64)| {
+            (given > f64::NEG_INFINITY).then(|| (both - given).min(most))
+        };
+        Ok(given.into_iter().zip(both).map(of_row).collect())
     }
 }
 

@@ -9,12 +9,13 @@ use pcc::compile::{Compiled, Options, compile};
 use pcc::data::Dataset;
 use pcc::diag::Source;
 use pcc::engine::cpu::CpuExecutable;
-use pcc::engine::{Conditionals, Executable, Tally};
+use pcc::engine::{Conditionals, Executable, Tally, reference};
 use pcc::ids::VarId;
 use pcc::import::{self, Companions, Format};
+use pcc::model::Model;
 use pcc::param::direct::Direct;
 use pcc::plan::{self, Op, Purpose, Schedule, Sharing, plan};
-use pcc::query::{Conditional, Posterior, conditionals};
+use pcc::query::{Conditional, Posterior, conditionals, log_conditional};
 use pcc::sample::sample_rows;
 use pcc::variables::VarKind;
 use rand::{Rng, SeedableRng};
@@ -230,4 +231,51 @@ fn neither_threads_nor_neighbours_change_a_bit() {
     let last = data.subset(699..700);
     let (alone, _) = by_cpu(&compiled, &flat, &last, Schedule::Wide, 2);
     assert_eq!(bits(&one, 699), bits(&alone, 0));
+}
+
+#[test]
+fn some_values_given_the_others_are_as_likely_as_two_marginals_say() {
+    let mut unlikely = 0;
+    for seed in 0..24u64 {
+        let (circuit, name) = (circuit(seed, Kinds::Mixed), format!("seed {seed}"));
+        let compiled = compile(circuit, &SourceMap::default(), &Direct, &Options::default());
+        let compiled = Arc::new(compiled.unwrap());
+        let data = rows_of(&compiled, 70, 0.3, 2 * seed);
+        let (flat, values) = numbers(&compiled, seed);
+        let of: Vec<VarId> = compiled
+            .written
+            .variables()
+            .ids()
+            .filter(|var| (var.0 + seed as u32) % 3 == 0)
+            .collect();
+        let options = plan::Options {
+            purpose: Purpose::Evaluate,
+            schedule: Schedule::Wide,
+            batch: 64,
+            sharing: Sharing::WherePays,
+        };
+        let plan = plan(&compiled.circuit, &compiled.parameters, &options);
+        let mut engine = CpuExecutable::new(compiled.clone(), plan, 1).unwrap();
+        let model = Model { source: Source::new("", ""), compiled: compiled.clone(), flat };
+        let found = model.log_conditionals(&mut engine, &of, &data).unwrap();
+        for (at, found) in found.into_iter().enumerate() {
+            let row = row_of(&data, at as u32);
+            let circuit = &compiled.written;
+            let expected = log_conditional(circuit, &values, &of, &row);
+            let (Some(expected), Some(found)) = (expected, found) else {
+                assert_eq!(expected, found, "{name}, row {at}");
+                continue;
+            };
+            unlikely += usize::from(expected < -10.0);
+            // Each marginal is as near as that.
+            let log_p = reference::log_likelihood(circuit, &values, &row);
+            let close = (expected - found).abs() <= 2.0 * TOLERANCE * log_p.abs().max(1.0);
+            assert!(found == expected || close, "{name}, row {at}: {found}, not {expected}");
+        }
+        // An engine made to evaluate has no way back, and the model says the same without it.
+        assert!(engine.conditionals(&data, &[0]).is_none());
+        let walked = model.conditionals(&mut engine, &data);
+        assert_agree(&name, &compiled, &values, &data, &walked);
+    }
+    assert!(unlikely > 10, "{unlikely} unlikely");
 }
