@@ -230,7 +230,7 @@ fn circuits_most_of_whose_units_are_zero_agree_with_the_walk() {
     for seed in 0..30 {
         let plan = deterministic::plan(seed, deterministic::Kinds::Discrete);
         let circuit = deterministic::circuit(&plan, seed, 1);
-        let options = Options { no_rewrite: seed % 2 == 0, ..Options::default() };
+        let options = Options { no_rewrite: seed.is_multiple_of(2), ..Options::default() };
         let compiled = compile(circuit, &SourceMap::default(), &Direct, &options);
         let compiled = Arc::new(compiled.unwrap());
         let variables = compiled.written.variables();
@@ -279,7 +279,7 @@ fn some_values_given_the_others_are_as_likely_as_two_marginals_say() {
             .written
             .variables()
             .ids()
-            .filter(|var| (var.0 + seed as u32) % 3 == 0)
+            .filter(|var| (var.0 + seed as u32).is_multiple_of(3))
             .collect();
         let options = plan::Options {
             purpose: Purpose::Evaluate,

@@ -173,8 +173,8 @@ impl Passes<'_> {
         let (mut arenas, mut scratch) = self.workspace.arenas(unit.program);
         forward(simd, &unit, &Imported { at, handed }, &mut arenas, &mut scratch);
         let mut seeds = [0.0; LANES];
-        let rows = self.log_p.chunks_mut(LANES).zip(self.in_doubt.chunks_mut(LANES));
-        let Some((log_p, in_doubt)) = rows.skip(tile).next() else { return };
+        let mut rows = self.log_p.chunks_mut(LANES).zip(self.in_doubt.chunks_mut(LANES));
+        let Some((log_p, in_doubt)) = rows.nth(tile) else { return };
         for (lane, (log_p, in_doubt)) in log_p.iter_mut().zip(in_doubt).enumerate() {
             let root = root_lane(&unit, &arenas, lane);
             (*log_p, *in_doubt) = (root.log_p, !root.is_sure);
