@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use self::reply::{Reply, conditional_names, csv, moment_names};
 use super::answer::{Answer as Told, Table, thousands};
-use super::args::{Ask, Query};
+use super::args::{Ask, EngineName, Query};
 use super::failure::Failure;
 use super::{engine, load, run};
 use crate::circuit::{ValidCircuit, Values};
@@ -19,7 +19,8 @@ use crate::data::write::write_whole;
 use crate::diag::{Code, Diagnostic};
 use crate::ids::VarId;
 use crate::model::Model;
-use crate::model::evaluate::log_likelihoods;
+use crate::model::evaluate::{NotALikelihood, log_likelihoods};
+use crate::plan::{LANES, Purpose};
 use crate::query::{
     self, Divergence, Entropy, ExpectedLogLikelihood, MutualInformation, Posterior,
 };
@@ -57,16 +58,19 @@ pub fn run(args: &Query, json: bool) -> Result<Told, Failure> {
         None => Dataset::from_rows(variables, [vec![None; variables.len()]])?,
     };
     let asked = Asked::new(args, &model, other.as_ref(), rows.rows())?;
-    let replies = match asked {
+    let replies = match &asked {
         Asked::Loglik => log_likelihood(args, &model, &rows)?,
-        _ => replies(&asked, &model, other.as_ref(), &rows)?,
+        Asked::Conditionals => conditionals(args, &model, &rows, json)?,
+        Asked::LogConditional(of) => log_conditionals(args, &model, of, &rows)?,
+        asked => replies(asked, &model, other.as_ref(), &rows)?,
     };
     let circuit = &model.compiled.written;
     let report = Report {
         query: name(args.ask),
         deterministic: circuit.properties().deterministic.name(),
         variables: asked.listed(circuit),
-        rows: &replies,
+        // Nobody reads them elsewhere.
+        rows: if json { &replies } else { &[] },
     };
     let told = Told::new(&report)?.table(table(&replies));
     let text = || csv(&asked.columns(circuit), &replies);
@@ -180,15 +184,9 @@ impl Asked {
         let Side { circuit, values } = model;
         let posterior = || Posterior::new(circuit, values, row);
         let both = || Some((posterior()?, Posterior::new(other?.circuit, other?.values, row)?));
-        let variables = circuit.variables();
         let found = match self {
             // By the engine, all rows at once.
-            Asked::Loglik => None,
-            Asked::Conditionals => {
-                posterior().map(|of| Reply::conditionals(variables, &query::conditionals(&of)))
-            }
-            Asked::LogConditional(of) => query::log_conditional(circuit, values, of, row)
-                .map(|log_p| Reply::infinite("log_p", log_p)),
+            Asked::Loglik | Asked::Conditionals | Asked::LogConditional(_) => None,
             Asked::Map => query::map(circuit, values, row).map(|best| Reply::map(&best)),
             Asked::Moments(of) => {
                 posterior().map(|given| Reply::moments(&query::moments(&given, of)))
@@ -267,16 +265,59 @@ fn log_likelihood(args: &Query, model: &Model, rows: &Dataset) -> Result<Vec<Rep
     if let Some(fault) = executable.fault() {
         return Err(fault.into());
     }
-    let (log_p, _) = found.map_err(|fault| {
-        let path = args.data.as_deref().unwrap_or(Path::new("-")).display().to_string();
-        let message = format!("the log-likelihood is {}", fault.log_p);
-        Diagnostic::new(Code::E0703, message).in_row(path, fault.row + 1, None)
-    })?;
+    let (log_p, _) = found.map_err(|fault| not_a_likelihood(args, fault))?;
     let reply = |log_p: f64| match log_p == f64::NEG_INFINITY {
         true => Reply::impossible(),
         false => Reply::number("log_p", log_p),
     };
     Ok(log_p.into_iter().map(reply).collect())
+}
+
+/// ln p(A | B) of all rows, by the engine that was chosen.
+fn log_conditionals(
+    args: &Query,
+    model: &Model,
+    of: &[VarId],
+    rows: &Dataset,
+) -> Result<Vec<Reply>, Failure> {
+    let mut executable = engine::evaluator(&model.compiled, &args.run)?;
+    let found = model.log_conditionals(executable.as_mut(), of, rows);
+    if let Some(fault) = executable.fault() {
+        return Err(fault.into());
+    }
+    let found = found.map_err(|fault| not_a_likelihood(args, fault))?;
+    let reply = |log_p: Option<f64>| match log_p {
+        None => Reply::impossible(),
+        Some(log_p) => Reply::infinite("log_p", log_p),
+    };
+    Ok(found.into_iter().map(reply).collect())
+}
+
+fn not_a_likelihood(args: &Query, fault: NotALikelihood) -> Diagnostic {
+    let path = args.data.as_deref().unwrap_or(Path::new("-")).display().to_string();
+    let message = format!("the log-likelihood is {}", fault.log_p);
+    Diagnostic::new(Code::E0703, message).in_row(path, fault.row + 1, None)
+}
+
+/// Every variable's distribution given each row: by the processor's engine, or by walking the circuit as
+/// written where memory is limited, as the way back keeps every value, and where the device is chosen, which has none.
+fn conditionals(
+    args: &Query,
+    model: &Model,
+    rows: &Dataset,
+    json: bool,
+) -> Result<Vec<Reply>, Failure> {
+    let found = match args.run.memory.is_none() && args.run.engine == EngineName::Cpu {
+        true => {
+            let (compiled, batch) = (&model.compiled, LANES as u32);
+            let mut executable = engine::executable(compiled, &args.run, Purpose::Query, batch)?;
+            model.conditionals(executable.as_mut(), rows)
+        }
+        false => model.conditionals_as_written(rows),
+    };
+    let variables = model.compiled.written.variables();
+    let reply = |row| Reply::conditionals(variables, &found, row, json);
+    Ok((0..found.rows()).into_par_iter().map(reply).collect())
 }
 
 fn table(replies: &[Reply]) -> Table {

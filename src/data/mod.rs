@@ -164,6 +164,18 @@ impl Dataset {
         }
     }
 
+    /// The same rows, all values of some variables missing.
+    pub fn without(&self, of: &[VarId]) -> Dataset {
+        let mut builder = Builder::new(&self.variables);
+        for row in 0..self.rows {
+            for var in self.variables.ids() {
+                builder.push(self.value(row, var).filter(|_| !of.contains(&var)));
+            }
+            builder.end_row();
+        }
+        builder.finish()
+    }
+
     /// What tells this data set from others in this process: the same in a clone, for data never
     /// change.
     pub fn identity(&self) -> &Arc<()> {

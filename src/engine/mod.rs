@@ -4,6 +4,7 @@
 //! trait and know no engine by name. [`mod@reference`] is no such engine: it is the oracle that judges
 //! them, walks the circuit itself and knows no plan.
 
+mod conditionals;
 mod counts;
 pub mod cpu;
 pub mod cuda;
@@ -11,6 +12,7 @@ pub mod reference;
 mod stepper;
 mod update;
 
+pub use self::conditionals::Conditionals;
 pub use self::counts::Counts;
 pub use self::stepper::{Stepped, Stepper};
 pub(crate) use self::update::all_below;
@@ -91,6 +93,13 @@ pub trait Executable: Send {
         _log_p: &mut [f64],
         _counts: &mut Counts<f32>,
     ) -> Option<Tally> {
+        None
+    }
+
+    /// Every variable's distribution given each of `rows`, under the parameters loaded last: one pass
+    /// forward and one back. Any number of rows. `None` by an engine that does not answer this, or was
+    /// not planned for [queries](crate::plan::Purpose::Query).
+    fn conditionals(&mut self, _data: &Dataset, _rows: &[u32]) -> Option<(Conditionals, Tally)> {
         None
     }
 

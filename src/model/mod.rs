@@ -23,6 +23,7 @@
 //! ```
 
 pub mod archive;
+mod conditional;
 pub mod evaluate;
 pub mod file;
 

@@ -104,17 +104,19 @@ fn least_whole(circuit: &ValidCircuit, options: &Options) -> usize {
 }
 
 /// The plan that takes least memory among those that keep segments one by one. Which one that is does not
-/// depend on the number of threads. `None` for a circuit that cannot be cut: one of sparse sums.
+/// depend on the number of threads. `None` for a circuit that cannot be cut, one of sparse sums, and for
+/// queries, whose way back goes through whole parts.
 pub fn bounded(circuit: &ValidCircuit, parameters: &Parameters, options: &Options) -> Option<Plan> {
     let size = match options.purpose {
+        Purpose::Query => return None,
         Purpose::Evaluate => SMALLEST,
         Purpose::Train => best_size(circuit, options.batch),
     };
     bounded_by(circuit, parameters, options, size)
 }
 
-/// The plan of segments of at least `size` nodes each. `None` for a circuit that cannot be cut: one of
-/// sparse sums.
+/// The plan of segments of at least `size` nodes each. `None` for a circuit that cannot be cut, one of
+/// sparse sums, and for queries.
 pub fn bounded_by(
     circuit: &ValidCircuit,
     parameters: &Parameters,
@@ -122,7 +124,7 @@ pub fn bounded_by(
     size: usize,
 ) -> Option<Plan> {
     let blocks = sparse::find(circuit);
-    if !blocks.is_empty() {
+    if !blocks.is_empty() || options.purpose == Purpose::Query {
         return None;
     }
     let options = Options { schedule: Schedule::Deep, sharing: Sharing::Off, ..*options };

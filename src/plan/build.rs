@@ -22,7 +22,7 @@ use crate::sector::Parameters;
 /// What a plan is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Likelihoods alone, or gradients too.
+    /// Likelihoods alone, or gradients or conditionals too.
     pub purpose: Purpose,
     /// The order of steps.
     pub schedule: Schedule,
@@ -110,7 +110,9 @@ pub(super) fn planned(
         Cut::Segments => 1,
     };
     let sectors = groups.iter().flat_map(|group| &group.blocks).map(|block| block.sectors.len());
-    let shares = options.sharing != Sharing::Off && options.schedule == Schedule::Wide;
+    let shares = options.sharing != Sharing::Off
+        && options.schedule == Schedule::Wide
+        && options.purpose != Purpose::Query;
     let mut plan = Plan {
         purpose: options.purpose,
         schedule: options.schedule,
@@ -155,9 +157,11 @@ impl Planner<'_> {
         imports: &HashMap<NodeId, (u32, u32)>,
     ) {
         let schedule = self.options.schedule;
-        let emitted = emit(self.circuit, self.blocks, outputs, nodes, imports, schedule);
+        let purpose = self.options.purpose;
+        let order = (schedule, purpose);
+        let emitted = emit(self.circuit, self.blocks, outputs, nodes, imports, order);
         let Emitted { mut program, columns, mut coefficients } = emitted;
-        place(&mut program, self.options.purpose);
+        place(&mut program, purpose);
         let imports = match self.cut {
             Cut::Parts => (0..program_imports(&program)).collect(),
             Cut::Segments => renumber_imports(&mut program),
@@ -226,9 +230,9 @@ fn place(program: &mut Program, purpose: Purpose) {
     let (rows, exponent_rows, gradient_rows);
     (rows, program.rows) = allocate(&values);
     (exponent_rows, program.exponents) = allocate(&exponents);
-    (gradient_rows, program.gradient_rows) = match purpose {
-        Purpose::Train => allocate(&gradients),
-        Purpose::Evaluate => (Vec::new(), 0),
+    (gradient_rows, program.gradient_rows) = match purpose.goes_back() {
+        true => allocate(&gradients),
+        false => (Vec::new(), 0),
     };
     for id in 0..program.values.len() {
         let value = &mut program.values[id];
@@ -238,7 +242,7 @@ fn place(program: &mut Program, purpose: Purpose) {
         if exponents[id].size > 0 {
             value.exponent = exponent_rows[id];
         }
-        if purpose == Purpose::Train && gradients[id].size > 0 {
+        if purpose.goes_back() && gradients[id].size > 0 {
             value.gradient = gradient_rows[id];
         }
     }
@@ -289,6 +293,8 @@ struct Readers {
     simple: Vec<bool>,
     /// Whether a reader brings several inputs to one exponent.
     aligned: Vec<bool>,
+    /// Whether a sparse sum reads it.
+    sparse: Vec<bool>,
     is_output: Vec<bool>,
 }
 
@@ -300,13 +306,15 @@ impl Readers {
             last: vec![NOWHERE; count],
             simple: vec![true; count],
             aligned: vec![false; count],
+            sparse: vec![false; count],
             is_output: vec![false; count],
         };
         for (index, step) in program.steps.iter().enumerate() {
             let inputs = program.inputs(step);
             let several = inputs.len() > 1 && matches!(step.op, Op::Sum { .. });
             let aligns = several || matches!(step.op, Op::Mix { .. });
-            let stored = matches!(step.op, Op::AddLogs | Op::Exponentiate | Op::Sparse { .. });
+            let is_sparse = matches!(step.op, Op::Sparse { .. });
+            let stored = is_sparse || matches!(step.op, Op::AddLogs | Op::Exponentiate);
             for input in inputs {
                 let value = input.value as usize;
                 if readers.first[value] == NOWHERE {
@@ -315,6 +323,7 @@ impl Readers {
                 readers.last[value] = index as u32;
                 readers.simple[value] &= !aligns && !stored;
                 readers.aligned[value] |= aligns;
+                readers.sparse[value] |= is_sparse;
             }
         }
         program.outputs.iter().for_each(|&output| readers.is_output[output as usize] = true);
@@ -350,18 +359,24 @@ impl Lives<'_> {
     }
 
     fn value(&self, id: usize, value: &Value) -> std::ops::Range<u32> {
-        let end = match self.purpose {
-            Purpose::Evaluate => self.last_reader(id, value),
-            Purpose::Train => self.back(value.step) + 1,
+        let end = match self.purpose.goes_back() {
+            false => self.last_reader(id, value),
+            true => self.back(value.step) + 1,
         };
         value.step..end.max(value.step + 1)
     }
 
-    fn exponent(&self, _program: &Program, id: usize, value: &Value) -> std::ops::Range<u32> {
-        let backward = self.purpose == Purpose::Train && self.readers.aligned[id];
-        let end = match backward {
-            true => self.back(self.readers.first[id]) + 1,
-            false => self.last_reader(id, value),
+    fn exponent(&self, program: &Program, id: usize, value: &Value) -> std::ops::Range<u32> {
+        // Going back, a sparse sum finds from its own exponents and its inputs' what it was divided by.
+        let queried = self.purpose == Purpose::Query;
+        let is_sparse = matches!(program.steps[value.step as usize].op, Op::Sparse { .. });
+        let aligned = self.purpose.goes_back() && self.readers.aligned[id];
+        let end = if queried && is_sparse {
+            self.back(value.step) + 1
+        } else if aligned || queried && self.readers.sparse[id] {
+            self.back(self.readers.first[id]) + 1
+        } else {
+            self.last_reader(id, value)
         };
         value.step..end.max(value.step + 1)
     }

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use super::sparse::{Block, Blocks};
 use super::{
-    Coefficients, Column, Domain, Input, NOWHERE, Op, Program, Schedule, Source, Step, Term, Value,
+    Coefficients, Column, Domain, Input, NOWHERE, Op, Program, Purpose, Schedule, Source, Step,
+    Term, Value,
 };
 use crate::circuit::{self, ValidCircuit, WeightSource};
 use crate::ids::{DistId, NodeId, WeightsId};
@@ -47,6 +48,7 @@ pub(super) struct Emitter<'a> {
     column_of: HashMap<(u32, Option<u32>), u32>,
     coefficients: Vec<Coefficients>,
     place_of: HashMap<Source, u32>,
+    purpose: Purpose,
 }
 
 /// Emits the steps that make `outputs`. `imports` names the nodes that other parts make.
@@ -56,7 +58,7 @@ pub(super) fn emit(
     outputs: &[NodeId],
     nodes: &[NodeId],
     imports: &HashMap<NodeId, (u32, u32)>,
-    schedule: Schedule,
+    (schedule, purpose): (Schedule, Purpose),
 ) -> Emitted {
     let mut emitter = Emitter {
         circuit,
@@ -72,6 +74,7 @@ pub(super) fn emit(
         column_of: HashMap::new(),
         coefficients: Vec::new(),
         place_of: HashMap::new(),
+        purpose,
     };
     match schedule {
         // Blocks are wide by themselves.
@@ -444,17 +447,24 @@ impl Emitter<'_> {
         output
     }
 
-    /// Whether a step has coefficients of its own that are learned, or stands for a part.
+    /// Whether a step has coefficients of its own that are learned, or stands for a part; for queries,
+    /// whether it is a leaf of a variable instead.
     fn circuit_learns(&self, op: Op) -> bool {
-        let at = match op {
-            Op::Lookup { table, .. }
-            | Op::Gaussian { table, .. }
-            | Op::LogLookup { table, .. }
-            | Op::Poisson { table, .. } => table,
-            Op::Sum { weights } | Op::Mix { weights } | Op::ProductSum { weights } => weights,
+        let (at, column) = match op {
+            Op::Lookup { column, table, .. }
+            | Op::Gaussian { column, table }
+            | Op::LogLookup { column, table, .. }
+            | Op::Poisson { column, table } => (table, Some(column)),
+            Op::Sum { weights } | Op::Mix { weights } | Op::ProductSum { weights } => {
+                (weights, None)
+            }
             Op::Import { .. } => return true,
             _ => return false,
         };
+        if self.purpose == Purpose::Query {
+            let is_variable = |at: u32| matches!(self.columns[at as usize], Column::Variable(_));
+            return column.is_some_and(is_variable);
+        }
         let found = self.coefficients.binary_search_by_key(&(at as usize), |entry| entry.at);
         found.is_ok_and(|index| match self.coefficients[index].source {
             Source::Dist(dist) => self.circuit.dists()[dist].learnable_len() > 0,

@@ -73,6 +73,16 @@ pub enum Purpose {
     Evaluate,
     /// Likelihoods and gradients: values are kept for the backward pass.
     Train,
+    /// Likelihoods and conditionals: values are kept for a backward pass that goes to the leaves of
+    /// variables, whether anything is learned there or not, and learns nothing.
+    Query,
+}
+
+impl Purpose {
+    /// Whether there is a backward pass.
+    pub fn goes_back(self) -> bool {
+        self != Purpose::Evaluate
+    }
 }
 
 /// What the numbers of a value mean.
@@ -211,10 +221,11 @@ pub struct Value {
     pub rows: u32,
     /// Its row of exponents; [`NOWHERE`] if they are zero, or the domain is logarithms.
     pub exponent: u32,
-    /// First lane row of its gradient in the arena of gradients; [`NOWHERE`] if nothing below it is
-    /// learned, if it is inline, or in a plan that only evaluates.
+    /// First lane row of its gradient in the arena of gradients; [`NOWHERE`] if nothing asks for it, if
+    /// it is inline, or in a plan that only evaluates.
     pub gradient: u32,
-    /// Whether something below it, or in it, is learned.
+    /// Whether something below it, or in it, is learned; in a plan for queries, whether a leaf of a
+    /// variable is.
     pub learns: bool,
 }
 

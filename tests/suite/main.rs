@@ -4,6 +4,7 @@ mod agreement;
 mod architecture;
 mod bounded;
 mod cli;
+mod conditionals;
 mod cuda;
 mod diagnostics;
 mod drawing;

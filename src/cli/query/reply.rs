@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::engine::Conditionals;
 use crate::ids::VarId;
-use crate::query::{Answer, Completion, Conditional, Moments};
+use crate::query::{Answer, Completion, Moments};
 use crate::variables::{VarKind, Variables};
 
 /// What one row was answered. As JSON: its fields, `impossible` and `exact`.
@@ -44,23 +45,27 @@ impl Reply {
         Reply::new(true, fields, vec![number])
     }
 
-    /// Every variable's distribution: probabilities of states, or mean and variance.
-    pub fn conditionals(variables: &Variables, of: &[Conditional]) -> Self {
-        let field = |(var, conditional): (VarId, &Conditional)| {
-            let told = match conditional {
-                Conditional::States(p) => json!(p),
-                Conditional::Real { mean, variance } => {
-                    json!({ "mean": mean, "variance": variance })
-                }
+    /// Every variable's distribution given one of the rows: probabilities of states, or mean and variance.
+    /// With `fields` it has them for JSON too.
+    pub fn conditionals(
+        variables: &Variables,
+        found: &Conditionals,
+        row: usize,
+        fields: bool,
+    ) -> Self {
+        if found.log_p(row) == f64::NEG_INFINITY {
+            return Reply::impossible();
+        }
+        let field = |var: VarId| {
+            let numbers = found.of(row, var);
+            let told = match variables.kind(var) {
+                VarKind::Categorical { .. } => json!(numbers),
+                VarKind::Real => json!({ "mean": numbers[0], "variance": numbers[1] }),
             };
             (variables.name(var).into_owned(), told)
         };
-        let fields: Map<String, Value> = variables.ids().zip(of).map(field).collect();
-        let cells = of.iter().flat_map(|conditional| match conditional {
-            Conditional::States(p) => p.clone(),
-            &Conditional::Real { mean, variance } => vec![mean, variance],
-        });
-        Reply::new(true, json!({ "conditionals": fields }), cells.collect())
+        let told = variables.ids().filter(|_| fields).map(field).collect::<Map<String, Value>>();
+        Reply::new(true, json!({ "conditionals": told }), found.row(row).to_vec())
     }
 
     /// A full assignment and its log-probability.

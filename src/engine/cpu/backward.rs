@@ -7,12 +7,50 @@
 use pulp::Simd;
 
 use super::forward::{Unit, alignment, factor, formed_units, gather, multiply};
-use super::kernels::{indicators, matrix, outer, partial_outer, product_backward};
+use super::kernels::{matrix, possible, product_backward};
 use super::kronecker::{pairs_to_left, pairs_to_right};
 use super::product_sum::{Target, form, is_small, reach};
+use super::sparse;
 use super::tile::{Arenas, Scratch, span};
-use crate::plan::{INDICATORS, Input, LANES, NOWHERE, Op, Step, Value};
-use crate::simd::{Matrix, PARTIAL};
+use crate::plan::{Domain, Input, LANES, NOWHERE, Op, Step, Term, Value};
+use crate::simd::Matrix;
+
+/// What is gathered on the way back, besides gradients by values: gradients by coefficients, or what
+/// leaves say of their variables.
+pub(super) trait Gather {
+    /// Whether a gradient by a unit that is zero is not wanted: no flow goes through the unit. It is
+    /// set to zero, so that it cannot pass the largest number on the way down.
+    const FLOWS: bool;
+
+    /// The gradient by a matrix of weights, `left` · `right`ᵀ summed over the lanes.
+    fn weights<S: Simd>(
+        &mut self,
+        simd: S,
+        at: u32,
+        left: &[f32],
+        right: &[f32],
+        scratch: &mut [f32],
+    );
+
+    /// The gradient by one weight, `d` · `weighed`.
+    fn weight(&mut self, at: usize, d: &[f32], weighed: &[f32]);
+
+    /// The gradient by the units of a leaf, [units][LANES], linear or by logarithms as the leaf is.
+    fn leaf<S: Simd>(
+        &mut self,
+        simd: S,
+        unit: &Unit<'_>,
+        step: &Step,
+        gradient: &[f32],
+        scratch: (&mut [f32], &mut [f32]),
+    );
+
+    /// What is exponentiated, [units][LANES], and the gradient by it.
+    fn logs(&mut self, logs: &[f32], gradient: &[f32]);
+
+    /// The terms of the program's sparse sums, with lane rows of gradients instead of values.
+    fn terms(&self) -> &[Term];
+}
 
 /// Takes what the head finds to be the gradient by an output of a part.
 pub(super) trait Exports {
@@ -27,55 +65,54 @@ impl Exports for NoExports {
     fn export(&mut self, _part: u32, _output: u32, _gradient: &[f32]) {}
 }
 
-/// Runs all steps back. The gradients by the program's outputs are in their places already; those by
-/// the coefficients are added to `d_coefficients`.
+/// Runs all steps back. The gradients by the program's outputs are in their places already.
 pub(super) fn backward<S: Simd>(
     simd: S,
     unit: &Unit<'_>,
     exports: &mut impl Exports,
     arenas: &mut Arenas<'_>,
     scratch: &mut Scratch<'_>,
-    d_coefficients: &mut Sums<'_>,
+    gathered: &mut impl Gather,
 ) {
     for step in unit.program.steps.iter().rev() {
         let value = &unit.program.values[step.output as usize];
         if value.gradient == NOWHERE {
             continue;
         }
-        let mut back = Back { simd, unit, step, value, arenas, scratch, d_coefficients };
+        let mut back = Back { simd, unit, step, value, arenas, scratch, gathered };
+        back.keep_possible();
         match step.op {
             Op::ProductSum { .. } => back.product_sum(),
             Op::Product => back.product(),
             Op::Kronecker => back.kronecker(),
             Op::Sum { .. } | Op::Mix { .. } => back.sum(),
-            Op::Lookup { .. } => back.stored_lookup(),
-            Op::Gaussian { column, table } => back.gaussian(column, table),
-            Op::LogLookup { column, table, states } => back.log_lookup(column, table, states),
-            Op::Poisson { column, table } => back.poisson(column, table),
+            Op::Lookup { .. } | Op::Gaussian { .. } | Op::LogLookup { .. } | Op::Poisson { .. } => {
+                back.leaf()
+            }
             Op::AddLogs => back.add_logs(),
             Op::Exponentiate => back.exponentiate(),
             Op::Import { part, output } => {
                 let gradient = &back.arenas.gradients[span(value.gradient, value.units)];
                 exports.export(part, output, gradient);
             }
-            // Nothing of a sparse sum is learned.
-            Op::One | Op::Sparse { .. } => {}
+            Op::Sparse { .. } => back.sparse(),
+            Op::One => {}
         }
     }
 }
 
 /// One step on the way back.
-struct Back<'s, 'a, 'b, 'c, S> {
+struct Back<'s, 'a, 'b, S, G> {
     simd: S,
     unit: &'s Unit<'s>,
     step: &'s Step,
     value: &'s Value,
     arenas: &'s mut Arenas<'a>,
     scratch: &'s mut Scratch<'b>,
-    d_coefficients: &'s mut Sums<'c>,
+    gathered: &'s mut G,
 }
 
-impl<S: Simd> Back<'_, '_, '_, '_, S> {
+impl<S: Simd, G: Gather> Back<'_, '_, '_, S, G> {
     /// Where the gradient by the step's output lies.
     fn own(&self) -> std::ops::Range<usize> {
         span(self.value.gradient, self.value.units)
@@ -104,7 +141,7 @@ impl<S: Simd> Back<'_, '_, '_, '_, S> {
         let factor_b = factor(simd, unit, b, right, indicators);
         form(simd, width, factor_a, factor_b, self.arenas.values, formed, scale);
         let gradient = &self.arenas.gradients[own.clone()];
-        self.d_coefficients.add_outer(simd, weights, gradient, &formed[..width * LANES], sums);
+        self.gathered.weights(simd, weights, gradient, &formed[..width * LANES], sums);
         let table = unit.table(weights, self.value.units as usize * width);
         let inputs = unit.program.inputs(self.step);
         let targets = [target(a, &inputs[0], d_left), target(b, &inputs[1], d_right)];
@@ -115,7 +152,7 @@ impl<S: Simd> Back<'_, '_, '_, '_, S> {
             if wanted_inline(value) {
                 let step = &unit.program.steps[value.step as usize];
                 let d = &d[..width * LANES];
-                table_gradient(simd, unit, step, d, indicators, sums, self.d_coefficients);
+                self.gathered.leaf(simd, unit, step, d, (indicators, sums));
             }
         }
     }
@@ -140,7 +177,7 @@ impl<S: Simd> Back<'_, '_, '_, '_, S> {
         let (units, width) = (self.value.units as usize, formed_units(self.unit, self.step));
         let formed = &self.scratch.formed[..width * LANES];
         let gradient = &self.arenas.gradients[span(self.value.gradient, self.value.units)];
-        self.d_coefficients.add_outer(self.simd, weights, gradient, formed, self.scratch.sums);
+        self.gathered.weights(self.simd, weights, gradient, formed, self.scratch.sums);
         let table = self.unit.table(weights, units * width);
         let transposed = Matrix::row_major(table, units, width).transposed();
         let d_formed = &mut self.scratch.d_formed[..width * LANES];
@@ -274,8 +311,7 @@ impl<S: Simd> Back<'_, '_, '_, '_, S> {
             for input in 0..inputs {
                 let row = (input * units + unit) * LANES..(input * units + unit + 1) * LANES;
                 let formed = &self.scratch.formed[row.clone()];
-                let dot: f32 = d.iter().zip(formed).map(|(d, x)| d * x).sum();
-                self.d_coefficients.add(weights as usize + unit * inputs + input, dot);
+                self.gathered.weight(weights as usize + unit * inputs + input, d, formed);
                 let weight = table[unit * inputs + input];
                 let d_formed = &mut self.scratch.d_formed[row];
                 d_formed.iter_mut().zip(d).for_each(|(out, &d)| *out = weight * d);
@@ -291,59 +327,31 @@ impl<S: Simd> Back<'_, '_, '_, '_, S> {
             Side::Left => &d_left[..value.units as usize * LANES],
             Side::Right => &d_right[..value.units as usize * LANES],
         };
-        table_gradient(self.simd, self.unit, step, gradient, indicators, sums, self.d_coefficients);
+        self.gathered.leaf(self.simd, self.unit, step, gradient, (indicators, sums));
     }
 
-    fn stored_lookup(&mut self) {
+    /// From the gradient by a leaf that is stored.
+    fn leaf(&mut self) {
         let gradient = &self.arenas.gradients[span(self.value.gradient, self.value.units)];
         let Scratch { indicators, sums, .. } = &mut *self.scratch;
-        let (unit, step) = (self.unit, self.step);
-        table_gradient(self.simd, unit, step, gradient, indicators, sums, self.d_coefficients);
+        self.gathered.leaf(self.simd, self.unit, self.step, gradient, (indicators, sums));
     }
 
-    fn gaussian(&mut self, column: u32, table: u32) {
-        let mut fixed = [0.0; LANES];
-        let column = self.unit.column(column, &mut fixed);
-        let gradient = &self.arenas.gradients[span(self.value.gradient, self.value.units)];
-        for (unit, d) in gradient.chunks_exact(LANES).enumerate() {
-            let at = table as usize + 3 * unit;
-            let (mean, precision) = (self.unit.coefficients[at], self.unit.coefficients[at + 1]);
-            let (mut first, mut second, mut zeroth) = (0.0, 0.0, 0.0);
-            // In f64: rows far out on either side cancel.
-            for (&d, &x) in d.iter().zip(column).filter(|(_, x)| !x.is_nan()) {
-                let (d, off) = (f64::from(d), f64::from(x - mean));
-                first += d * off;
-                second += d * off * off;
-                zeroth += d;
-            }
-            let sums = [first * f64::from(precision), -0.5 * second, zeroth];
-            let sums = sums.iter().enumerate();
-            sums.for_each(|(i, &sum)| self.d_coefficients.add(at + i, sum as f32));
+    /// Leaves no gradient by units of the output that are zero, if flows alone are wanted.
+    fn keep_possible(&mut self) {
+        if G::FLOWS && !self.unit.certified && self.value.domain == Domain::Linear {
+            let units = &self.arenas.values[span(self.value.rows, self.value.units)];
+            let own = self.own();
+            possible(self.simd, units, &mut self.arenas.gradients[own]);
         }
     }
 
-    fn log_lookup(&mut self, column: u32, table: u32, states: u32) {
-        let mut fixed = [0.0; LANES];
-        let column = self.unit.column(column, &mut fixed);
-        let gradient = &self.arenas.gradients[span(self.value.gradient, self.value.units)];
-        for (unit, d) in gradient.chunks_exact(LANES).enumerate() {
-            let at = table as usize + unit * states as usize;
-            for (&d, &x) in d.iter().zip(column).filter(|(_, x)| !x.is_nan()) {
-                self.d_coefficients.add(at + x as usize, d);
-            }
-        }
-    }
-
-    fn poisson(&mut self, column: u32, table: u32) {
-        let mut fixed = [0.0; LANES];
-        let column = self.unit.column(column, &mut fixed);
-        let gradient = &self.arenas.gradients[span(self.value.gradient, self.value.units)];
-        for (unit, d) in gradient.chunks_exact(LANES).enumerate() {
-            let at = table as usize + unit;
-            let rate = self.unit.coefficients[at].exp();
-            let rows = d.iter().zip(column).filter(|(d, x)| **d != 0.0 && !x.is_nan());
-            self.d_coefficients.add(at, rows.map(|(d, x)| d * (x - rate)).sum());
-        }
+    fn sparse(&mut self) {
+        let own = self.own();
+        let d = &mut self.scratch.d_formed[..own.len()];
+        d.copy_from_slice(&self.arenas.gradients[own]);
+        let terms = self.gathered.terms();
+        sparse::backward(self.simd, self.unit, self.step, terms, d, self.arenas);
     }
 
     fn add_logs(&mut self) {
@@ -368,6 +376,7 @@ impl<S: Simd> Back<'_, '_, '_, '_, S> {
         }
         let input = &self.unit.program.inputs(self.step)[0];
         let value = self.unit.value(input);
+        self.gathered.logs(&self.arenas.values[span(value.rows, value.units)], d);
         if value.gradient != NOWHERE {
             let target = &mut self.arenas.gradients[span(value.gradient, value.units)];
             deliver(d, target, input.first);
@@ -401,63 +410,5 @@ fn deliver(gradient: &[f32], target: &mut [f32], first: bool) {
         target.copy_from_slice(gradient);
     } else {
         target.iter_mut().zip(gradient).for_each(|(target, &d)| *target += d);
-    }
-}
-
-/// Adds the gradient by a table, given that by its look-up.
-fn table_gradient<S: Simd>(
-    simd: S,
-    unit: &Unit<'_>,
-    step: &Step,
-    gradient: &[f32],
-    states_scratch: &mut [f32],
-    sums: &mut [f32],
-    d_coefficients: &mut Sums<'_>,
-) {
-    let Op::Lookup { column, table, states } = step.op else { return };
-    let (units, states) = (gradient.len() / LANES, states as usize);
-    let mut fixed = [0.0; LANES];
-    let column = unit.column(column, &mut fixed);
-    if states <= INDICATORS {
-        indicators(simd, column, states, states_scratch);
-        let states = &states_scratch[..states * LANES];
-        d_coefficients.add_outer(simd, table, gradient, states, sums);
-        return;
-    }
-    for (unit, d) in gradient.chunks_exact(LANES).enumerate().take(units) {
-        for (&d, &x) in d.iter().zip(column).filter(|(_, x)| !x.is_nan()) {
-            d_coefficients.add(table as usize + unit * states + x as usize, d);
-        }
-    }
-}
-
-/// Gradients by coefficients while they are summed: a number for each, or [`PARTIAL`] of which it is
-/// the total. Partial sums save adding across a vector for each tile, where there are several.
-pub(super) struct Sums<'a> {
-    pub(super) numbers: &'a mut [f32],
-    pub(super) partial: bool,
-}
-
-impl Sums<'_> {
-    fn add(&mut self, at: usize, d: f32) {
-        self.numbers[if self.partial { at * PARTIAL } else { at }] += d;
-    }
-
-    /// Adds `left` · `right`ᵀ, summed over the lanes, at `at`.
-    fn add_outer<S: Simd>(
-        &mut self,
-        simd: S,
-        at: u32,
-        left: &[f32],
-        right: &[f32],
-        scratch: &mut [f32],
-    ) {
-        let (at, len) = (at as usize, left.len() / LANES * (right.len() / LANES));
-        if self.partial {
-            let sums = &mut self.numbers[at * PARTIAL..(at + len) * PARTIAL];
-            partial_outer(simd, left, right, sums);
-        } else {
-            outer(simd, left, right, scratch, &mut self.numbers[at..at + len]);
-        }
     }
 }

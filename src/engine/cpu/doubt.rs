@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::gradients::LogSums;
 use super::logs::LogRow;
 use super::passes::Batch;
 use super::state::PartState;
@@ -59,10 +60,10 @@ impl<'a> Doubt<'a> {
         let work = made.par_iter().zip(flows);
         parts.par_iter_mut().zip(below).zip(work).for_each(|((state, part), (made, flows))| {
             let PartState { coefficients, shards, .. } = state;
-            let d_coefficients = &mut shards[0].d_coefficients;
+            let mut gathered = LogSums(&mut shards[0].d_coefficients);
             for ((&row, logs), mut flows) in self.rows.iter().zip(made).zip(flows) {
                 let row = self.row(part, coefficients, row);
-                row.backward(logs, &mut flows, d_coefficients, |_, _, _| {});
+                row.backward(logs, &mut flows, &mut gathered, |_, _, _| {});
             }
         });
     }
@@ -91,8 +92,8 @@ impl<'a> Doubt<'a> {
             }
             let mut own = vec![0.0; logs.len()];
             own[root] = f64::from(self.batch.weights[row as usize]);
-            let d_coefficients = &mut shards[0].d_coefficients;
-            log_row.backward(&logs, &mut own, d_coefficients, |part, output, flow| {
+            let mut gathered = LogSums(&mut shards[0].d_coefficients);
+            log_row.backward(&logs, &mut own, &mut gathered, |part, output, flow| {
                 let place = self.output(part, output);
                 flows[part as usize][index][place].copy_from_slice(flow);
             });

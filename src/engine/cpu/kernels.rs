@@ -191,6 +191,44 @@ fn run_product_backward<S: Simd>(
 }
 
 kernel!(
+    /// Sets gradients by units that are zero to zero.
+    possible / PossibleTask<'a>(units: &'a [f32], gradients: &'a mut [f32])
+    run_possible
+);
+
+#[inline(always)]
+fn run_possible<S: Simd>(simd: S, units: &[f32], gradients: &mut [f32]) {
+    let (units, gradients) = (S::as_simd_f32s(units).0, S::as_mut_simd_f32s(gradients).0);
+    let zero = simd.splat_f32s(0.0);
+    for (gradient, &unit) in gradients.iter_mut().zip(units) {
+        *gradient = simd.select_f32s(simd.greater_than_f32s(unit, zero), *gradient, zero);
+    }
+}
+
+kernel!(
+    /// out += tableᵀ · units for each lane; `table` is [units][states], `out` [states][LANES].
+    add_states / AddStatesTask<'a>(table: &'a [f32], units: &'a [f32], out: &'a mut [f32])
+    run_add_states
+);
+
+#[inline(always)]
+fn run_add_states<S: Simd>(simd: S, table: &[f32], units: &[f32], out: &mut [f32]) {
+    let width = LANES / S::F32_LANES;
+    let states = out.len() / LANES;
+    let (units, out) = (S::as_simd_f32s(units).0, S::as_mut_simd_f32s(out).0);
+    for (state, out) in out.chunks_exact_mut(width).enumerate() {
+        for lane in 0..width {
+            let mut sum = out[lane];
+            for (unit, row) in table.chunks_exact(states).enumerate() {
+                let p = simd.splat_f32s(row[state]);
+                sum = simd.mul_add_e_f32s(p, units[unit * width + lane], sum);
+            }
+            out[lane] = sum;
+        }
+    }
+}
+
+kernel!(
     /// Lane rows, one a state: one where the column is in it, else zero.
     indicators / IndicatorsTask<'a>(column: &'a [f32], states: usize, out: &'a mut [f32])
     run_indicators

@@ -8,8 +8,8 @@
 
 use super::forward::Unit;
 use super::tile::span;
-use crate::leaf::counts::{log_poisson, log_poisson_slope};
-use crate::plan::{Column, NOWHERE, Op, Program, Step, Value};
+use crate::leaf::counts::log_poisson;
+use crate::plan::{Column, NOWHERE, Op, Program, Step, Term, Value};
 use crate::real::log_sum_exp;
 
 /// Where the units of each value begin.
@@ -25,6 +25,15 @@ pub(super) fn offsets(program: &Program) -> Vec<usize> {
     offsets
 }
 
+/// What is gathered on the way back; see [`super::backward::Gather`].
+pub(super) trait GatherLogs {
+    /// The derivative by one weight.
+    fn weight(&mut self, at: usize, d: f64);
+
+    /// The flows through the units of a leaf.
+    fn leaf(&mut self, row: &LogRow<'_>, step: &Step, flows: &[f64]);
+}
+
 /// A part and one row of its tile.
 pub(super) struct LogRow<'a> {
     pub(super) unit: Unit<'a>,
@@ -38,7 +47,7 @@ impl LogRow<'_> {
     }
 
     /// What a column holds; NaN where it is missing.
-    fn column(&self, column: u32) -> f32 {
+    pub(super) fn column(&self, column: u32) -> f32 {
         match self.unit.columns[column as usize] {
             Column::Variable(var) => self.unit.data[span(var.0, 1)][self.lane],
             Column::Fixed(value) => value,
@@ -128,26 +137,49 @@ impl LogRow<'_> {
 
     /// Sums of products of units, which the terms name by their lane rows.
     fn sparse(&self, step: &Step, below: &[f64], out: &mut [f64]) {
+        let rows = self.sparse_rows(step);
+        for (&(first, end), out) in self.unit.program.lists(step).iter().zip(out) {
+            let terms = self.unit.program.terms[first as usize..end as usize].iter();
+            *out = log_sum_exp(terms.map(|term| self.sparse_term(&rows, term, below)));
+        }
+    }
+
+    /// The first lane row of each input of a sparse sum, and where its units lie here, by lane row.
+    fn sparse_rows(&self, step: &Step) -> Vec<(u32, usize)> {
         let program = self.unit.program;
         let inputs = program.inputs(step).iter();
         let mut rows: Vec<(u32, usize)> = inputs
             .map(|input| (program.values[input.value as usize].rows, self.range(input.value).start))
             .collect();
         rows.sort_unstable();
-        let log = |row: u32| {
-            let (first, start) = rows[rows.partition_point(|&(first, _)| first <= row) - 1];
-            below[start + (row - first) as usize]
+        rows
+    }
+
+    /// The logarithm of a term of a sparse sum.
+    fn sparse_term(&self, rows: &[(u32, usize)], term: &Term, logs: &[f64]) -> f64 {
+        let right = if term.right == NOWHERE { 0.0 } else { logs[place_of(rows, term.right)] };
+        let weight = match term.weight {
+            NOWHERE => 0.0,
+            at => f64::from(self.unit.coefficients[at as usize]).ln(),
         };
-        for (&(first, end), out) in program.lists(step).iter().zip(out) {
-            let terms = program.terms[first as usize..end as usize].iter();
-            *out = log_sum_exp(terms.map(|term| {
-                let right = if term.right == NOWHERE { 0.0 } else { log(term.right) };
-                let weight = match term.weight {
-                    NOWHERE => 0.0,
-                    at => f64::from(self.unit.coefficients[at as usize]).ln(),
-                };
-                weight + log(term.left) + right
-            }));
+        weight + logs[place_of(rows, term.left)] + right
+    }
+
+    fn share_out_sparse(&self, step: &Step, logs: &[f64], own: &[f64], below: &mut [f64]) {
+        let rows = self.sparse_rows(step);
+        let out = &logs[self.range(step.output)];
+        let lists = self.unit.program.lists(step).iter();
+        for ((&(first, end), &flow), &log) in lists.zip(own).zip(out) {
+            if flow == 0.0 || log == f64::NEG_INFINITY {
+                continue;
+            }
+            for term in &self.unit.program.terms[first as usize..end as usize] {
+                let share = flow * (self.sparse_term(&rows, term, logs) - log).exp();
+                below[place_of(&rows, term.left)] += share;
+                if term.right != NOWHERE {
+                    below[place_of(&rows, term.right)] += share;
+                }
+            }
         }
     }
 
@@ -180,13 +212,12 @@ impl LogRow<'_> {
         }
     }
 
-    /// Takes flows back from the outputs, where they are in `flows` already, to everything else;
-    /// adds the gradient by coefficients to `d_coefficients`.
+    /// Takes flows back from the outputs, where they are in `flows` already, to everything else.
     pub(super) fn backward(
         &self,
         logs: &[f64],
         flows: &mut [f64],
-        d_coefficients: &mut [f32],
+        gathered: &mut impl GatherLogs,
         mut export: impl FnMut(u32, u32, &[f64]),
     ) {
         let program = self.unit.program;
@@ -199,24 +230,12 @@ impl LogRow<'_> {
             let own = &above[..self.range(step.output).len()];
             let inputs = program.inputs(step);
             match step.op {
-                Op::Lookup { column, table, states } => {
-                    self.table_gradient(column, table, states as usize, own, d_coefficients);
-                }
-                Op::Gaussian { column, table } => {
-                    self.gaussian_gradient(column, table, own, d_coefficients);
-                }
-                Op::LogLookup { column, table, states } => {
-                    let x = self.column(column);
-                    for (unit, &flow) in own.iter().enumerate().filter(|_| !x.is_nan()) {
-                        let at = table as usize + unit * states as usize + x as usize;
-                        d_coefficients[at] += flow as f32;
-                    }
-                }
-                Op::Poisson { column, table } => {
-                    self.poisson_gradient(column, table, own, d_coefficients);
-                }
-                // Nothing of a sparse sum is learned.
-                Op::One | Op::Sparse { .. } => {}
+                Op::Lookup { .. }
+                | Op::Gaussian { .. }
+                | Op::LogLookup { .. }
+                | Op::Poisson { .. } => gathered.leaf(self, step, own),
+                Op::One => {}
+                Op::Sparse { .. } => self.share_out_sparse(step, logs, own, below),
                 Op::Import { part, output } => export(part, output, own),
                 Op::Product | Op::AddLogs | Op::Exponentiate => {
                     for input in inputs {
@@ -232,7 +251,7 @@ impl LogRow<'_> {
                     }
                 }
                 Op::Sum { .. } | Op::ProductSum { .. } | Op::Mix { .. } => {
-                    self.share_out(step, logs, own, below, d_coefficients);
+                    self.share_out(step, logs, own, below, gathered);
                 }
             }
         }
@@ -244,7 +263,7 @@ impl LogRow<'_> {
         logs: &[f64],
         own: &[f64],
         below: &mut [f64],
-        d_coefficients: &mut [f32],
+        gathered: &mut impl GatherLogs,
     ) {
         let inputs = self.unit.program.inputs(step);
         let out = &logs[self.range(step.output)];
@@ -259,7 +278,7 @@ impl LogRow<'_> {
                     continue;
                 }
                 let share = flow * (term - log).exp();
-                d_coefficients[at] += share.min(f64::from(f32::MAX)) as f32;
+                gathered.weight(at, share);
                 let flow = share * f64::from(weight);
                 match step.op {
                     Op::ProductSum { .. } => {
@@ -273,52 +292,12 @@ impl LogRow<'_> {
             }
         }
     }
+}
 
-    fn table_gradient(
-        &self,
-        column: u32,
-        table: u32,
-        states: usize,
-        own: &[f64],
-        d_coefficients: &mut [f32],
-    ) {
-        let x = self.column(column);
-        if x.is_nan() {
-            return;
-        }
-        for (unit, &flow) in own.iter().enumerate() {
-            let at = table as usize + unit * states + x as usize;
-            let p = f64::from(self.unit.coefficients[at]);
-            if p > 0.0 {
-                d_coefficients[at] += (flow / p) as f32;
-            }
-        }
-    }
-
-    fn poisson_gradient(&self, column: u32, table: u32, own: &[f64], d_coefficients: &mut [f32]) {
-        let x = f64::from(self.column(column));
-        let table = table as usize..table as usize + own.len();
-        let log_rates = &self.unit.coefficients[table.clone()];
-        let units = d_coefficients[table].iter_mut().zip(log_rates).zip(own);
-        for ((d, &log_rate), flow) in units.filter(|(_, flow)| **flow > 0.0 && !x.is_nan()) {
-            *d += (flow * log_poisson_slope(f64::from(log_rate), x)) as f32;
-        }
-    }
-
-    fn gaussian_gradient(&self, column: u32, table: u32, own: &[f64], d_coefficients: &mut [f32]) {
-        let x = f64::from(self.column(column));
-        if x.is_nan() {
-            return;
-        }
-        for (unit, &flow) in own.iter().enumerate() {
-            let at = table as usize + 3 * unit;
-            let off = x - f64::from(self.unit.coefficients[at]);
-            let precision = f64::from(self.unit.coefficients[at + 1]);
-            d_coefficients[at] += (flow * off * precision) as f32;
-            d_coefficients[at + 1] -= (flow * 0.5 * off * off) as f32;
-            d_coefficients[at + 2] += flow as f32;
-        }
-    }
+/// Where the unit of a lane row lies, among inputs of which [`LogRow::sparse_rows`] says where each begins.
+fn place_of(rows: &[(u32, usize)], row: u32) -> usize {
+    let (first, start) = rows[rows.partition_point(|&(first, _)| first <= row) - 1];
+    start + (row - first) as usize
 }
 
 /// The terms of one unit of a sum; see [`LogRow::terms`].

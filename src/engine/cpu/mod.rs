@@ -10,8 +10,10 @@
 
 mod backward;
 mod bounded;
+mod conditional;
 mod doubt;
 mod forward;
+mod gradients;
 mod host;
 mod kernels;
 mod kronecker;
@@ -37,6 +39,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rayon::prelude::*;
 
 pub use self::bounded::BoundedExecutable;
+use self::conditional::Ways;
 use self::doubt::Doubt;
 pub(crate) use self::host::constant_coefficients;
 use self::learned::Learned;
@@ -47,7 +50,7 @@ use self::state::{HeadShard, PartState};
 use self::tile::Workspace;
 use self::weights::{Making, WeightScratch, constants, split};
 use self::whole::Whole;
-use super::{Counts, Executable, Stepper, Tally};
+use super::{Conditionals, Counts, Executable, Stepper, Tally};
 use crate::compile::{Compiled, Numbers};
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
@@ -96,6 +99,8 @@ pub struct CpuExecutable {
     learned: Vec<Learned>,
     /// Where the units of each value of each program begin.
     offsets: Vec<Vec<usize>>,
+    /// The way back to leaves, in a plan for queries.
+    ways: Option<Ways>,
 }
 
 /// The memory of one thread.
@@ -153,12 +158,13 @@ impl CpuExecutable {
         ranges.sort_by_key(|(range, _)| range.start);
         let d_shared = match plan.purpose {
             Purpose::Train => vec![vec![0.0; plan.making.shared]; plan.groups.len()],
-            Purpose::Evaluate => Vec::new(),
+            Purpose::Evaluate | Purpose::Query => Vec::new(),
         };
         let head_shards = HeadShard::all(&plan);
         let data = vec![0.0; plan.tiles() * plan.variables as usize * LANES];
         let offsets = plan.programs.iter().map(logs::offsets).collect();
         let plan_rows = plan.tiles() * LANES;
+        let ways = Ways::of(&plan);
         Ok(CpuExecutable {
             numbers,
             plan,
@@ -177,6 +183,7 @@ impl CpuExecutable {
             ranges,
             learned: Vec::new(),
             offsets,
+            ways,
         })
     }
 
@@ -427,6 +434,11 @@ impl Executable for CpuExecutable {
             in_logs
         });
         Some(Tally { impossible: impossible(log_p), in_logs })
+    }
+
+    fn conditionals(&mut self, data: &Dataset, rows: &[u32]) -> Option<(Conditionals, Tally)> {
+        let pool = self.pool.clone();
+        pool.install(|| self.conditionals_of(data, rows))
     }
 
     fn prepare_within(&mut self, data: &Dataset, limit: usize) -> usize {

@@ -2,8 +2,9 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::backward::{Exports, NoExports, Sums, backward};
+use super::backward::{Exports, NoExports, backward};
 use super::forward::{Imports, NoImports, Unit, forward};
+use super::gradients::Sums;
 use super::kernels::total;
 use super::state::{HeadShard, PartState, Shard};
 use super::tile::{Arenas, Workspace, exponent_span, span};

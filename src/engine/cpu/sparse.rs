@@ -11,7 +11,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::forward::Unit;
-use super::kernels::{add_exponents, inherited, kernel, normaliser, tops_of};
+use super::kernels::{add_exponents, inherited, kernel, normaliser, power, tops_of};
 use super::tile::{Arenas, Scratch, exponent_span, span};
 use crate::plan::{Input, LANES, NOWHERE, Step, Term};
 
@@ -48,6 +48,93 @@ pub(super) fn forward<S: Simd>(
     scaled(simd, formed, scratch.scale, &mut arenas.values[span(value.rows, value.units)]);
     arenas.exponents[exponent_span(value)].copy_from_slice(&exponents);
     arenas.bounds[exponent_span(value)].copy_from_slice(&bound);
+}
+
+/// Takes the gradient by the output, `d`, to those by the factors, which `terms` finds by lane rows of
+/// gradients. `d` is scaled on the way.
+pub(super) fn backward<S: Simd>(
+    simd: S,
+    unit: &Unit<'_>,
+    step: &Step,
+    terms: &[Term],
+    d: &mut [f32],
+    arenas: &mut Arenas<'_>,
+) {
+    let mut exponents = [0; LANES];
+    for input in unit.program.inputs(step) {
+        let value = unit.value(input);
+        add_exponents(&mut exponents, arenas.exponents, value);
+        if input.first && value.gradient != NOWHERE {
+            arenas.gradients[span(value.gradient, value.units)].fill(0.0);
+        }
+    }
+    // What the units were scaled by is what the exponents have gained.
+    let value = &unit.program.values[step.output as usize];
+    let own = &arenas.exponents[exponent_span(value)];
+    let scale: [f32; LANES] = std::array::from_fn(|lane| power(exponents[lane], own[lane]));
+    for row in d.chunks_exact_mut(LANES) {
+        row.iter_mut().zip(&scale).for_each(|(d, scale)| *d *= scale);
+    }
+    let Arenas { values, gradients, .. } = arenas;
+    let terms = [&unit.program.terms, terms];
+    factors(simd, unit.program.lists(step), terms, unit.coefficients, d, values, gradients);
+}
+
+kernel!(
+    /// Adds to the gradients by the factors of each term, given those by the units. `terms` are by lane
+    /// rows of values, then by those of gradients.
+    factors / FactorsTask<'a>(
+        lists: &'a [(u32, u32)],
+        terms: [&'a [Term]; 2],
+        coefficients: &'a [f32],
+        d: &'a [f32],
+        values: &'a [f32],
+        gradients: &'a mut [f32],
+    )
+    run_factors
+);
+
+#[inline(always)]
+fn run_factors<S: Simd>(
+    simd: S,
+    lists: &[(u32, u32)],
+    [terms, targets]: [&[Term]; 2],
+    coefficients: &[f32],
+    d: &[f32],
+    values: &[f32],
+    gradients: &mut [f32],
+) {
+    let width = LANES / S::F32_LANES;
+    let (values, d) = (S::as_simd_f32s(values).0, S::as_simd_f32s(d).0);
+    let gradients = S::as_mut_simd_f32s(gradients).0;
+    for (&(first, end), d) in lists.iter().zip(d.chunks_exact(width)) {
+        let range = first as usize..end as usize;
+        for (term, target) in terms[range.clone()].iter().zip(&targets[range]) {
+            let weight = match term.weight {
+                NOWHERE => 1.0,
+                at => coefficients[at as usize],
+            };
+            let weight = simd.splat_f32s(weight);
+            for lane in 0..width {
+                let own = simd.mul_f32s(weight, d[lane]);
+                let mut add = |target: u32, value: S::f32s| {
+                    let gradient = &mut gradients[target as usize * width + lane];
+                    *gradient = simd.mul_add_e_f32s(own, value, *gradient);
+                };
+                let left = values[term.left as usize * width + lane];
+                let right = match term.right {
+                    NOWHERE => simd.splat_f32s(1.0),
+                    row => values[row as usize * width + lane],
+                };
+                if target.left != NOWHERE {
+                    add(target.left, right);
+                }
+                if target.right != NOWHERE {
+                    add(target.right, left);
+                }
+            }
+        }
+    }
 }
 
 /// The smallest normal number.

@@ -50,6 +50,7 @@ pub(super) fn check_bounded(plan: &Plan, bounded: &Bounded) -> Result<(), &'stat
     }
     match plan.purpose {
         Purpose::Evaluate => Ok(()),
+        Purpose::Query => Err("a bounded plan for queries"),
         Purpose::Train => {
             (0..head).try_for_each(|part| holds(&mut rows, &mut exponents, part, false))
         }

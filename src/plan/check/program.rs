@@ -1,6 +1,6 @@
 //! What holds of a program by itself.
 
-use super::super::{Domain, INDICATORS, Input, NOWHERE, Op, Plan, Program, Purpose, Step};
+use super::super::{Domain, INDICATORS, Input, NOWHERE, Op, Plan, Program, Purpose, Step, Value};
 use super::arena::Arena;
 
 /// The step that is at fault, if one is, and what is wrong.
@@ -47,7 +47,7 @@ pub(super) fn check_program(plan: &Plan, program: &Program) -> Result<(), Fault>
         }
         check_value(plan, program, index, step).map_err(fail)?;
         check_step(program, step).map_err(fail)?;
-        check_sparse(program, step).map_err(fail)?;
+        check_sparse(plan.purpose, program, step).map_err(fail)?;
     }
     if program.outputs.iter().any(|&output| made.get(output as usize) != Some(&true)) {
         return Err((None, "an output that no step makes".into()));
@@ -114,7 +114,7 @@ fn check_step(program: &Program, step: &Step) -> Result<(), String> {
 
 /// Each list of a sparse sum is there, and each of its terms reads a weight of the part and a row of a
 /// factor on its own side; a side has one exponent, and nothing of it is learned.
-fn check_sparse(program: &Program, step: &Step) -> Result<(), String> {
+fn check_sparse(purpose: Purpose, program: &Program, step: &Step) -> Result<(), String> {
     let Op::Sparse { lists, left } = step.op else { return Ok(()) };
     let output = &program.values[step.output as usize];
     let inputs = program.inputs(step);
@@ -123,12 +123,13 @@ fn check_sparse(program: &Program, step: &Step) -> Result<(), String> {
         return Err("factors or lists that the program does not have".into());
     }
     let value = |input: &Input| &program.values[input.value as usize];
+    let learns = |value: &Value| value.learns && purpose != Purpose::Query;
     let side = |inputs: &[Input]| {
         let mut rows = Vec::new();
         for input in inputs {
             let value = value(input);
-            if value.is_inline() || value.learns || (value.exponent != NOWHERE && inputs.len() > 1)
-            {
+            let is_scaled = value.exponent != NOWHERE && inputs.len() > 1;
+            if value.is_inline() || learns(value) || is_scaled {
                 return Err(format!("v{} is no factor of a sparse sum", input.value));
             }
             rows.push((value.rows, value.rows.saturating_add(value.units)));
@@ -155,13 +156,13 @@ fn check_sparse(program: &Program, step: &Step) -> Result<(), String> {
             }
         }
     }
-    match output.learns {
+    match learns(output) {
         true => Err("a sparse sum that learns".into()),
         false => Ok(()),
     }
 }
 
-/// Walks the steps forward and, in a plan that trains, back, and keeps what each place holds.
+/// Walks the steps forward and, in a plan that goes back, back, and keeps what each place holds.
 fn check_places(program: &Program, purpose: Purpose) -> Result<(), Fault> {
     let mut rows = Arena::new(program.rows);
     let mut exponents = Arena::new(program.exponents);
@@ -181,9 +182,11 @@ fn check_places(program: &Program, purpose: Purpose) -> Result<(), Fault> {
         rows.expect(value.rows, value.units, output).map_err(|message| (None, message))?;
         exponents.expect(value.exponent, 1, output).map_err(|message| (None, message))?;
     }
-    if purpose == Purpose::Evaluate {
+    if !purpose.goes_back() {
         return Ok(());
     }
+    let scales_again =
+        |step: &Step| purpose == Purpose::Query && matches!(step.op, Op::Sparse { .. });
     let mut gradients = Arena::new(program.gradient_rows);
     let mut reached = vec![false; program.values.len()];
     for &output in &program.outputs {
@@ -195,10 +198,14 @@ fn check_places(program: &Program, purpose: Purpose) -> Result<(), Fault> {
         let fail = |message: String| (Some(index), format!("{message}, going back"));
         let value = &program.values[step.output as usize];
         gradients.expect(value.gradient, value.units, step.output).map_err(fail)?;
+        if scales_again(step) {
+            exponents.expect(value.exponent, 1, step.output).map_err(fail)?;
+        }
         for input in program.inputs(step) {
             let value = &program.values[input.value as usize];
             rows.expect(value.rows, value.units, input.value).map_err(fail)?;
-            if matches!(step.op, Op::Mix { .. }) || step.inputs.1 - step.inputs.0 > 2 {
+            let is_wide = step.inputs.1 - step.inputs.0 > 2;
+            if is_wide || matches!(step.op, Op::Mix { .. }) || scales_again(step) {
                 exponents.expect(value.exponent, 1, input.value).map_err(fail)?;
             }
             let later = std::mem::replace(&mut reached[input.value as usize], true);
@@ -216,7 +223,7 @@ fn check_places(program: &Program, purpose: Purpose) -> Result<(), Fault> {
 }
 
 /// What holds of a value by itself: it is that of its step; only small look-ups are inline; what can
-/// have exponents has a place for them; and what learns, in a plan that trains, one for its gradient.
+/// have exponents has a place for them; and what learns, in a plan that goes back, one for its gradient.
 fn check_value(plan: &Plan, program: &Program, index: usize, step: &Step) -> Result<(), String> {
     let value = &program.values[step.output as usize];
     if value.units == 0 {
@@ -243,7 +250,7 @@ fn check_value(plan: &Plan, program: &Program, index: usize, step: &Step) -> Res
     if value.domain == Domain::Linear && !plain && value.exponent == NOWHERE {
         return Err(format!("v{} has no place for exponents", step.output));
     }
-    if plan.purpose == Purpose::Train && value.learns && value.gradient == NOWHERE {
+    if plan.purpose.goes_back() && value.learns && value.gradient == NOWHERE {
         return Err(format!("v{} has no place for its gradient", step.output));
     }
     Ok(())

@@ -74,7 +74,8 @@ fn programs_are_told_of_each_row_whether_it_is_exact_and_whether_it_is_possible(
     assert_eq!(keys(&map["rows"][3]), ["exact", "impossible"]);
     let conditional = folder.pcc("query s.ron conditional --data given.data --json").ok().json();
     let rain = conditional["rows"][1]["conditionals"]["rain"][1].as_f64().unwrap();
-    assert!((rain - (0.2 * (0.99 * 0.8 + 0.01 * 0.99)) / 0.44838).abs() < 1e-9, "{rain}");
+    // To the engine's precision.
+    assert!((rain - (0.2 * (0.99 * 0.8 + 0.01 * 0.99)) / 0.44838).abs() < 1e-6, "{rain}");
 }
 
 #[test]

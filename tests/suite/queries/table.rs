@@ -153,27 +153,35 @@ fn answers(compiled: &Arc<Compiled>) -> [&'static str; COLUMNS.len()] {
     let row: Vec<Option<f32>> = all.iter().map(|var| (var.0 % 2 == 0).then_some(1.0)).collect();
     let posterior = Posterior::new(circuit, &values, &row).expect("the row is possible");
     let log_p = reference::log_likelihood(circuit, &values, &row);
-    let made = |sharing| -> Plan {
+    let made = |purpose, sharing| -> Plan {
         let schedule = Schedule::Wide;
-        let options = Options { purpose: Purpose::Evaluate, schedule, batch: 64, sharing };
+        let options = Options { purpose, schedule, batch: 64, sharing };
         plan(&compiled.circuit, &compiled.parameters, &options)
     };
-    let for_device = made(Sharing::Off);
+    let for_device = made(Purpose::Evaluate, Sharing::Off);
     let device = check(&for_device)
         .map(|()| cuda::Specialisation::of(&for_device, &compiled.parameters))
         .map_err(|fault| Diagnostic::new(Code::E0702, fault.to_string()));
-    let by_cpu =
-        CpuExecutable::new(Arc::clone(compiled), made(Sharing::WherePays), 1).map(|mut engine| {
-            let data = Dataset::from_rows(circuit.variables(), [row.clone()]).unwrap();
-            engine.load(&single);
-            let mut found = [f64::NAN];
-            engine.log_likelihood(&data, &[0], &mut found);
-            assert!((found[0] - log_p).abs() <= 1e-5 * log_p.abs().max(1.0), "{found:?} {log_p}");
-        });
+    let data = Dataset::from_rows(circuit.variables(), [row.clone()]).unwrap();
+    let on_cpu =
+        |purpose| CpuExecutable::new(Arc::clone(compiled), made(purpose, Sharing::WherePays), 1);
+    let by_cpu = on_cpu(Purpose::Evaluate).map(|mut engine| {
+        engine.load(&single);
+        let mut found = [f64::NAN];
+        engine.log_likelihood(&data, &[0], &mut found);
+        assert!((found[0] - log_p).abs() <= 1e-5 * log_p.abs().max(1.0), "{found:?} {log_p}");
+    });
     let are_finite = conditionals(&posterior).iter().all(|conditional| match conditional {
         Conditional::States(p) => (p.iter().sum::<f64>() - 1.0).abs() < 1e-11,
         Conditional::Real { mean, variance } => mean.is_finite() && *variance >= 0.0,
     });
+    let of_engine = on_cpu(Purpose::Query).ok().and_then(|mut engine| {
+        engine.load(&single);
+        engine.conditionals(&data, &[0])
+    });
+    // Both the walk and the engine answer.
+    let are_finite = are_finite
+        && of_engine.is_some_and(|(found, _)| found.row(0).iter().all(|number| number.is_finite()));
     let covariance = moments(&posterior, &all).covariance;
     let best = map(circuit, &values, &row).expect("the row is possible");
     let yes = |holds| if holds { "exact" } else { "refused" };
@@ -201,11 +209,12 @@ const HEAD: &str = "\
 Made by `tests/suite/queries/table.rs`, which builds each of these circuits over 18 variables and asks it; do not
 edit. After a change that is meant: `PCC_BLESS=1 cargo test --release --test suite queries::table`.
 
-*reference*, *cpu*, *cuda*: log-likelihoods and marginals, by each engine to its precision. All other queries
-walk the circuit as written in double precision on the host, whichever engine is chosen: *conditional*
-distributions of every variable and ln p(A | B), *sampling* given evidence, *moments* with covariances, *MAP* (a *bound* is max-product's
-assignment, its probability evaluated by the circuit: a lower bound), *entropy* of all variables, mutual
-*information* of two, expected log-likelihood and divergence from a circuit of the same kind (*E ln q, KL*).
+*reference*, *cpu*, *cuda*: log-likelihoods and marginals, and with them ln p(A | B), by each engine to its precision.
+*conditional*: the distribution of every variable, by the CPU engine to its precision; with `--memory` or `--engine cuda` by
+walking the circuit as written in double precision on the host. All other queries do that, whichever engine is chosen:
+*sampling* given evidence, *moments* with covariances, *MAP* (a *bound* is max-product's assignment, its probability evaluated
+by the circuit: a lower bound), *entropy* of all variables, mutual *information* of two, expected log-likelihood and divergence
+from a circuit of the same kind (*E ln q, KL*).
 
 Of discrete variables with at most 65,536 joint states together, entropy and mutual information are exact for every
 circuit; these have more. Structures made by a rule with one unit, `Vtree(units: 1)` here, are products, and

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::super::forward::Unit;
+use super::super::gradients::LogSums;
 use super::super::logs::{LogRow, offsets};
 use super::worker::{LocalRows, Run, Worker};
 use crate::plan::Group;
@@ -93,7 +94,8 @@ impl Doubt {
             let logs = self.values(run, number, index, &row);
             let mut flows = vec![0.0; logs.len()];
             flows[row.output_range(0)].copy_from_slice(&shared[own]);
-            row.backward(&logs, &mut flows, d_coefficients, |slot, _, flow| {
+            let mut gathered = LogSums(&mut *d_coefficients);
+            row.backward(&logs, &mut flows, &mut gathered, |slot, _, flow| {
                 let place = self.units(part.imports[slot as usize]);
                 shared[place].copy_from_slice(flow);
             });

@@ -2,8 +2,9 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::super::backward::{Sums, backward};
+use super::super::backward::backward;
 use super::super::forward::{Unit, forward};
+use super::super::gradients::Sums;
 use super::super::passes::root_lane;
 use super::super::tile::{Workspace, exponent_span, span};
 use super::handed::{Imported, Outputs, Returned};

@@ -1,0 +1,132 @@
+//! Every variable's distribution given each row: all parts forward, the head forward and back, all parts
+//! forward again and back, over a few tiles at a time.
+//!
+//! The gradient of ln p by the units of a leaf whose variable is missing, which are one, is the *flow*
+//! through them: how likely a draw given the row takes the unit's value from there. The flows over all
+//! leaves of a variable sum to one, and weigh what the leaves say of it (`leaves.rs`). Where they do not
+//! sum to one, linear arithmetic has lost a part of the row: it is in doubt, as where the root says so,
+//! and goes through the log domain (`logs.rs` here).
+//!
+//! No row's numbers depend on another's, so neither the number of threads nor of tiles counts.
+
+mod leaves;
+mod logs;
+mod pass;
+
+use std::sync::Mutex;
+
+use rayon::prelude::*;
+
+use self::leaves::Layout;
+use self::pass::{Buffers, Given, Task};
+use super::{CpuExecutable, impossible};
+use crate::data::Dataset;
+use crate::engine::{Conditionals, Tally};
+use crate::plan::{Column, LANES, NOWHERE, Op, Plan, Program, Purpose, Term};
+
+/// Most tiles that a task takes: its parts' weights come into cache once for all of them.
+const TILES: usize = 4;
+
+/// What the plan says of the way back to leaves.
+pub(super) struct Ways {
+    /// For each program the terms of its sparse sums, by lane rows of gradients.
+    terms: Vec<Vec<Term>>,
+    /// Whether some leaf reads each variable.
+    depends: Vec<bool>,
+    /// Units of the outputs of all parts before each part, and how many outputs; one more than parts.
+    handed: Vec<(usize, usize)>,
+}
+
+impl Ways {
+    /// `None` for a plan that was not made for queries.
+    pub(super) fn of(plan: &Plan) -> Option<Self> {
+        if plan.purpose != Purpose::Query {
+            return None;
+        }
+        let mut depends = vec![false; plan.variables as usize];
+        for column in plan.parts.iter().flat_map(|part| &part.columns) {
+            if let Column::Variable(var) = column {
+                depends[var.0 as usize] = true;
+            }
+        }
+        let mut handed = vec![(0, 0)];
+        for part in plan.below_head() {
+            let (units, outputs) = handed[handed.len() - 1];
+            let more = plan.program(part).outputs.len();
+            handed.push((units + plan.output_units(part) as usize, outputs + more));
+        }
+        Some(Ways { terms: plan.programs.iter().map(gradient_terms).collect(), depends, handed })
+    }
+}
+
+/// The terms of sparse sums, with the lane rows of the factors' gradients; nowhere where there is none.
+fn gradient_terms(program: &Program) -> Vec<Term> {
+    let mut found = program.terms.clone();
+    for step in program.steps.iter().filter(|step| matches!(step.op, Op::Sparse { .. })) {
+        let inputs = program.inputs(step).iter();
+        let mut rows: Vec<(u32, u32)> = inputs
+            .map(|input| &program.values[input.value as usize])
+            .map(|value| (value.rows, value.gradient))
+            .collect();
+        rows.sort_unstable();
+        let gradient = |row: u32| {
+            let (first, gradient) = rows[rows.partition_point(|&(first, _)| first <= row) - 1];
+            if gradient == NOWHERE { NOWHERE } else { gradient + (row - first) }
+        };
+        for &(first, end) in program.lists(step) {
+            for term in &mut found[first as usize..end as usize] {
+                term.left = gradient(term.left);
+                if term.right != NOWHERE {
+                    term.right = gradient(term.right);
+                }
+            }
+        }
+    }
+    found
+}
+
+impl CpuExecutable {
+    /// The distributions given some rows; `None` if the plan is not for queries.
+    pub(super) fn conditionals_of(
+        &self,
+        data: &Dataset,
+        rows: &[u32],
+    ) -> Option<(Conditionals, Tally)> {
+        let ways = self.ways.as_ref()?;
+        let layout = Layout::new(data.variables(), &ways.depends);
+        let mut found = Conditionals::new(data.variables(), rows.len());
+        let width = found.width();
+        let threads = self.workers.len();
+        let tiles = rows.len().div_ceil(LANES).div_ceil(2 * threads).clamp(1, TILES);
+        let given = Given { engine: self, ways, layout: &layout, data };
+        let buffers = || Mutex::new(Buffers::new(&self.plan, ways, &layout, tiles));
+        let buffers: Vec<Mutex<Buffers>> = (0..threads).map(|_| buffers()).collect();
+        let Conditionals { log_p, numbers, .. } = &mut found;
+        let at_once = tiles * LANES;
+        let tasks = rows.par_chunks(at_once).zip(log_p.par_chunks_mut(at_once));
+        // Every row has a number, so that chunks are as many.
+        let tasks = tasks.zip(numbers.par_chunks_mut(at_once * width.max(1)));
+        let in_doubt: Vec<Vec<u32>> = tasks
+            .enumerate()
+            .map(|(number, ((rows, log_p), numbers))| {
+                let buffers = &mut *super::own_worker(&buffers);
+                let mut worker = super::own_worker(&self.workers);
+                let workspace = &mut worker.workspace;
+                let task = Task { given, rows, log_p, numbers };
+                let first = (number * at_once) as u32;
+                task.run(buffers, workspace).into_iter().map(|row| first + row).collect()
+            })
+            .collect();
+        let in_doubt: Vec<u32> = in_doubt.into_iter().flatten().collect();
+        let again: Vec<(f64, Vec<f64>)> = in_doubt
+            .par_iter()
+            .map(|&row| logs::row(self, &layout, data, rows[row as usize], width))
+            .collect();
+        for (&row, (log, of)) in in_doubt.iter().zip(&again) {
+            log_p[row as usize] = *log;
+            numbers[row as usize * width..(row as usize + 1) * width].copy_from_slice(of);
+        }
+        let tally = Tally { impossible: impossible(log_p), in_logs: in_doubt.len() };
+        Some((found, tally))
+    }
+}
