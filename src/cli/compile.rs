@@ -44,7 +44,7 @@ struct Report {
 /// # Errors
 /// Every fault of the circuit and of the request; E0701 for what CUDA lacks on this machine.
 pub fn run(args: &Compile) -> Result<Answer, Failure> {
-    run::check(&args.run)?;
+    run::check_for(&args.run, on_device(args))?;
     let architecture = cuda::architecture(&args.target)?;
     let start = Instant::now();
     let source = load::whole(&args.circuit, args.data.as_deref())?;
@@ -65,18 +65,29 @@ pub fn run(args: &Compile) -> Result<Answer, Failure> {
     }
     match (&args.output, architecture) {
         (Some(path), Some(architecture)) => {
-            cuda::write(path, &plan, &ready.compiled, architecture)?;
+            cuda::write(path, &plan, &ready.compiled, args.run.precision, architecture)?;
         }
         (Some(path), None) => write(path, &plan)?,
         (None, _) => {}
     }
     if matches!(args.emit, Some(Emit::Cuda | Emit::Ptx)) {
-        report.emit = Some(cuda::emitted(args.emit, &plan, &ready.compiled, architecture)?);
+        let precision = args.run.precision;
+        let text = cuda::emitted(args.emit, &plan, &ready.compiled, precision, architecture)?;
+        report.emit = Some(text);
+    }
+    if args.emit == Some(Emit::Plan) && on_device(args) {
+        let layout = cuda::layout(&plan, &ready.compiled, args.run.precision);
+        report.emit.get_or_insert_default().push_str(&layout.to_string());
     }
     let table = table(&report);
     let product = report.emit.clone().unwrap_or_default();
     let answer = Answer::new(&report)?.table(table).product(product);
     Ok(answer.warnings(ready.compiled.warnings.clone(), &ready.source))
+}
+
+/// Whether the circuit is compiled for a device.
+fn on_device(args: &Compile) -> bool {
+    args.target != "cpu" || args.run.engine == EngineName::Cuda
 }
 
 /// The plan, and where values are shared of some data, to evaluate and to train.
@@ -114,8 +125,7 @@ fn planned(args: &Compile, ready: &Ready, purpose: Purpose) -> Result<Plan, Diag
         ScheduleName::Wide => Schedule::Wide,
         ScheduleName::Deep => Schedule::Deep,
     };
-    let by_cpu = args.target == "cpu" && args.run.engine == EngineName::Cpu;
-    let sharing = match args.run.no_sharing || !by_cpu {
+    let sharing = match args.run.no_sharing || on_device(args) {
         true => Sharing::Off,
         false => Sharing::WherePays,
     };

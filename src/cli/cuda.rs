@@ -3,13 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::args::Emit;
+use super::args::{Emit, PrecisionName};
 use super::failure::Failure;
 use crate::compile::Compiled;
 use crate::data::write::write_whole;
 use crate::diag::{Code, Diagnostic};
 use crate::engine::cuda::{
-    self, Architecture, Cache, Form, Layout, Manifest, Specialisation, compile, source,
+    self, Architecture, Cache, Form, Layout, Manifest, Precision, Specialisation, compile, source,
 };
 use crate::plan::Plan;
 
@@ -26,6 +26,21 @@ pub fn architecture(target: &str) -> Result<Option<Architecture>, Failure> {
     }
 }
 
+/// The precision that the user chose.
+pub fn precision(name: PrecisionName) -> Precision {
+    match name {
+        PrecisionName::F32 => Precision::F32,
+        PrecisionName::Tf32 => Precision::Tf32,
+        PrecisionName::Bf16 => Precision::Bf16,
+    }
+}
+
+/// A plan laid out for a device.
+pub fn layout(plan: &Plan, compiled: &Compiled, precision: PrecisionName) -> Layout {
+    let specialisation = Specialisation::of(plan, &compiled.parameters, self::precision(precision));
+    Layout::new(compiled, plan.clone(), specialisation)
+}
+
 /// The text of a stage: the source, which needs nothing, or PTX, which needs NVRTC.
 ///
 /// # Errors
@@ -34,9 +49,11 @@ pub fn emitted(
     emit: Option<Emit>,
     plan: &Plan,
     compiled: &Compiled,
+    precision: PrecisionName,
     architecture: Option<Architecture>,
 ) -> Result<String, Failure> {
-    let source = source(&Specialisation::of(plan, &compiled.parameters));
+    let precision = self::precision(precision);
+    let source = source(&Specialisation::of(plan, &compiled.parameters, precision));
     if emit == Some(Emit::Cuda) {
         return Ok(source);
     }
@@ -52,11 +69,11 @@ pub fn write(
     folder: &Path,
     plan: &Plan,
     compiled: &Compiled,
+    precision: PrecisionName,
     architecture: Architecture,
 ) -> Result<(), Failure> {
-    let specialisation = Specialisation::of(plan, &compiled.parameters);
-    let source = source(&specialisation);
-    let layout = Layout::new(compiled, plan.clone(), specialisation);
+    let layout = layout(plan, compiled, precision);
+    let source = source(layout.specialisation());
     let module = compile(&source, architecture, Form::Cubin)?;
     let manifest = Manifest::new(&layout, &compiled.parameters, architecture);
     let written = std::fs::create_dir_all(folder).and_then(|()| {

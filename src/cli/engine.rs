@@ -122,6 +122,7 @@ pub fn executable(
         return Ok(Box::new(cuda::executable(
             Arc::clone(compiled),
             plan,
+            super::cuda::precision(run.precision),
             threads,
             cache.as_ref(),
         )?));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 
 use super::device::{Buffer, Device, Kernel, Launch};
+use super::emit::Specialisation;
 use super::held::Held;
 use super::layout::{Content, FIELDS, Field, Layout, MET, UPDATE};
 use crate::compile::Compiled;
@@ -407,6 +408,7 @@ impl<D: Device> Executable for DeviceExecutable<D> {
     }
 
     fn arithmetic(&self) -> String {
-        format!("{}, {} threads", self.device.arithmetic(), self.layout.specialisation.threads)
+        let Specialisation { threads, precision, .. } = &self.layout.specialisation;
+        format!("{}, {threads} threads, {}", self.device.arithmetic(), precision.name())
     }
 }

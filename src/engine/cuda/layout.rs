@@ -2,8 +2,11 @@
 //!
 //! The fields are those of `Buffers` in `kernels/program.cuh`, in its order; a test compares the two.
 
+use std::fmt;
+
 use super::device::{Kernel, Launch};
 use super::emit::Specialisation;
+use super::precision::Accuracy;
 use super::tables::Tables;
 use super::weights::{self, WeightTables, count};
 use crate::compile::Compiled;
@@ -237,6 +240,16 @@ impl Layout {
         (blocks > 0).then_some(Launch { kernel, blocks, threads, shared_bytes })
     }
 
+    /// The kernels that it is for.
+    pub fn specialisation(&self) -> &Specialisation {
+        &self.specialisation
+    }
+
+    /// How near to the truth the kernels are.
+    pub fn accuracy(&self) -> Accuracy {
+        Accuracy::of(&self.plan, &self.specialisation)
+    }
+
     /// Bytes of all buffers.
     pub fn bytes(&self) -> usize {
         let of = |field: Field| match field.content {
@@ -244,6 +257,17 @@ impl Layout {
             Content::Number(_) => 0,
         };
         self.fields().into_iter().map(of).sum()
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Specialisation { threads, shared, arenas, .. } = &self.specialisation;
+        let Sizes { pitch, shards, blocks, .. } = self.sizes;
+        let memory = if *shared { "shared" } else { "global" };
+        writeln!(f, "device threads={threads} pitch={pitch} shards={shards} blocks={blocks}")?;
+        writeln!(f, "  bytes={} arena rows={} in {memory} memory", self.bytes(), arenas.largest())?;
+        writeln!(f, "  {}", self.accuracy())
     }
 }
 

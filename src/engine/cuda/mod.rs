@@ -18,6 +18,7 @@ mod gpu;
 mod held;
 mod layout;
 mod manifest;
+mod precision;
 mod raw;
 mod stepper;
 mod tables;
@@ -34,6 +35,7 @@ pub use self::executable::DeviceExecutable;
 pub use self::gpu::Gpu;
 pub use self::layout::Layout;
 pub use self::manifest::Manifest;
+pub use self::precision::{Accuracy, Precision};
 pub use self::tables::Arenas;
 use crate::compile::Compiled;
 use crate::diag::Diagnostic;
@@ -50,18 +52,19 @@ pub fn probe() -> Result<Architecture, Diagnostic> {
     gpu::open().map(|(_, architecture)| architecture)
 }
 
-/// Prepares a plan of `compiled` for the first GPU of this machine; `threads` are the host's, 0 for as many
-/// as it has. Modules are looked for in the cache, and kept there.
+/// Prepares a plan of `compiled` for the first GPU of this machine, its wide sums of this precision; `threads` are the
+/// host's, 0 for as many as it has. Modules are looked for in the cache, and kept there.
 ///
 /// # Errors
 /// E0701 for what the machine lacks, E0702 for a plan that may not be run.
 pub fn executable(
     compiled: Arc<Compiled>,
     plan: Plan,
+    precision: Precision,
     threads: usize,
     cache: Option<&Cache>,
 ) -> Result<CudaExecutable, Diagnostic> {
-    let specialisation = Specialisation::of(&plan, &compiled.parameters);
+    let specialisation = Specialisation::of(&plan, &compiled.parameters, precision);
     let gpu = Gpu::new(&source(&specialisation), specialisation.shared_bytes(), cache)?;
     let layout = Layout::new(&compiled, plan, specialisation);
     DeviceExecutable::new(compiled, layout, gpu, threads)

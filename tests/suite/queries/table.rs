@@ -160,7 +160,7 @@ fn answers(compiled: &Arc<Compiled>) -> [&'static str; COLUMNS.len()] {
     };
     let for_device = made(Sharing::Off);
     let device = check(&for_device)
-        .map(|()| cuda::Specialisation::of(&for_device, &compiled.parameters))
+        .map(|()| cuda::Specialisation::of(&for_device, &compiled.parameters, cuda::Precision::F32))
         .map_err(|fault| Diagnostic::new(Code::E0702, fault.to_string()));
     let by_cpu =
         CpuExecutable::new(Arc::clone(compiled), made(Sharing::WherePays), 1).map(|mut engine| {
