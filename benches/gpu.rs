@@ -14,7 +14,7 @@ use std::time::Instant;
 use pcc::compile::{Compiled, Options, compile};
 use pcc::data::Dataset;
 use pcc::diag::Source;
-use pcc::engine::cuda::{self, CudaExecutable, Precision};
+use pcc::engine::cuda::{self, CudaExecutable, Layout, Precision, Specialisation};
 use pcc::engine::{Executable, Stepped};
 use pcc::param::registry::Registry;
 use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
@@ -163,7 +163,9 @@ impl Model {
         let options =
             plan::Options { purpose, schedule: Schedule::Wide, batch, sharing: Sharing::Off };
         let plan = plan(&compiled.circuit, &compiled.parameters, &options);
-        Ok(cuda::executable(Arc::clone(compiled), plan, self.precision, 0, None)?)
+        let specialisation = Specialisation::of(&plan, &compiled.parameters, self.precision);
+        let layout = Layout::new(compiled, plan, specialisation);
+        Ok(cuda::executable(Arc::clone(compiled), layout, 0, None)?)
     }
 }
 

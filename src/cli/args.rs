@@ -65,7 +65,8 @@ pub struct Run {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// Memory that values and weights may take while running, such as 64MiB; what does not fit is made
-    /// again when it is needed. The circuit, its parameters and the data are not counted.
+    /// again when it is needed. The circuit, its parameters and the data are not counted. With the CUDA engine: all
+    /// that is kept on the device but the data.
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<ByteSize>,
     /// Evaluate every row in full, even where rows agree.

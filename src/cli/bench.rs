@@ -14,7 +14,7 @@ use super::answer::{Answer, Table, thousands};
 use super::args::{Bench, EngineName};
 use super::failure::Failure;
 use super::load::{self, Ready};
-use super::{cuda, engine, peak, run};
+use super::{engine, peak, run};
 use crate::compile::Compiled;
 use crate::data::Dataset;
 use crate::engine::{Executable, reference};
@@ -85,7 +85,8 @@ pub fn run(args: &Bench) -> Result<Answer, Failure> {
     let step = train_step(args, &ready, &data)?;
     let Evaluated { seconds: eval, arithmetic, off } = evaluation(args, &ready, &data)?;
     let plan = engine::planned(&ready.compiled, &args.run, Purpose::Evaluate, batch)?.plan;
-    let layout = (!on_cpu).then(|| cuda::layout(&plan, &ready.compiled, args.run.precision));
+    let laid_out = || engine::laid_out(&ready.compiled, &args.run, Purpose::Evaluate, batch);
+    let layout = (!on_cpu).then(laid_out).transpose()?;
     let forward = plan.multiply_adds() as f64 * f64::from(batch);
     let report = Report {
         train_step_ms: step * 1e3,

@@ -19,6 +19,7 @@ use crate::data::write::write_whole;
 use crate::diag::{Code, Diagnostic, Diagnostics};
 use crate::drawing;
 use crate::engine::cpu;
+use crate::engine::cuda::Layout;
 use crate::export;
 use crate::ids::VarId;
 use crate::plan::{self, Plan, Purpose, Schedule, Sharing, plan};
@@ -65,18 +66,18 @@ pub fn run(args: &Compile) -> Result<Answer, Failure> {
     }
     match (&args.output, architecture) {
         (Some(path), Some(architecture)) => {
-            cuda::write(path, &plan, &ready.compiled, args.run.precision, architecture)?;
+            let layout = laid_out(args, &ready)?;
+            cuda::write(path, &layout, &ready.compiled, architecture)?;
         }
         (Some(path), None) => write(path, &plan)?,
         (None, _) => {}
     }
     if matches!(args.emit, Some(Emit::Cuda | Emit::Ptx)) {
-        let precision = args.run.precision;
-        let text = cuda::emitted(args.emit, &plan, &ready.compiled, precision, architecture)?;
-        report.emit = Some(text);
+        let layout = laid_out(args, &ready)?;
+        report.emit = Some(cuda::emitted(args.emit, &layout, architecture)?);
     }
     if args.emit == Some(Emit::Plan) && on_device(args) {
-        let layout = cuda::layout(&plan, &ready.compiled, args.run.precision);
+        let layout = laid_out(args, &ready)?;
         report.emit.get_or_insert_default().push_str(&layout.to_string());
     }
     let table = table(&report);
@@ -119,18 +120,30 @@ fn agreement(args: &Compile, ready: &Ready, data: &Dataset) -> Result<String, Di
     drawing::agreement_svg(&ready.spec.name, &agreement)
 }
 
-/// The plan, within the memory that the user allows, if any.
-fn planned(args: &Compile, ready: &Ready, purpose: Purpose) -> Result<Plan, Diagnostic> {
+fn options(args: &Compile, purpose: Purpose) -> plan::Options {
     let schedule = match args.schedule {
         ScheduleName::Wide => Schedule::Wide,
         ScheduleName::Deep => Schedule::Deep,
     };
-    let sharing = match args.run.no_sharing || on_device(args) {
+    let sharing = match args.run.no_sharing {
         true => Sharing::Off,
         false => Sharing::WherePays,
     };
-    let options = plan::Options { purpose, schedule, batch: args.batch.get(), sharing };
+    plan::Options { purpose, schedule, batch: args.batch.get(), sharing }
+}
+
+/// The circuit laid out to evaluate rows on a device.
+fn laid_out(args: &Compile, ready: &Ready) -> Result<Layout, Diagnostic> {
+    cuda::layout(&ready.compiled, &options(args, Purpose::Evaluate), &args.run)
+}
+
+/// The plan, within the memory that the user allows, if any.
+fn planned(args: &Compile, ready: &Ready, purpose: Purpose) -> Result<Plan, Diagnostic> {
+    let options = options(args, purpose);
     match args.run.memory {
+        _ if on_device(args) => {
+            Ok(cuda::layout(&ready.compiled, &options, &args.run)?.plan().clone())
+        }
         Some(limit) => engine::within(&ready.compiled, &options, limit),
         None => Ok(plan(&ready.compiled.circuit, &ready.compiled.parameters, &options)),
     }
@@ -160,7 +173,10 @@ fn report(args: &Compile, ready: &Ready, plan: &Plan, start: Instant) -> Result<
     let emit = args.emit.map(text).transpose()?;
     Ok(Report {
         stages: plan.programs.iter().map(|program| program.steps.len()).sum(),
-        peak_bytes: plan.memory().total(run::threads(&args.run)),
+        peak_bytes: match on_device(args) {
+            true => laid_out(args, ready)?.bytes(),
+            false => plan.memory().total(run::threads(&args.run)),
+        },
         multiply_adds: plan.multiply_adds(),
         sectors: compiled.parameters.table().sectors().len(),
         weights: run::weights(compiled),

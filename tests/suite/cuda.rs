@@ -2,6 +2,7 @@
 
 mod artifact;
 mod learning;
+mod memory;
 mod precision;
 mod sparse;
 mod tensor;
@@ -79,7 +80,9 @@ fn on_processor(
 fn on_device(folder: &Path) -> impl Fn(&Arc<Compiled>, Plan) -> Box<dyn Executable> {
     let cache = Cache::new(folder);
     move |compiled, plan| {
-        Box::new(executable(compiled.clone(), plan, Precision::F32, 1, Some(&cache)).unwrap())
+        let specialisation = specialised(compiled, &plan);
+        let layout = Layout::new(compiled, plan, specialisation);
+        Box::new(executable(compiled.clone(), layout, 1, Some(&cache)).unwrap())
     }
 }
 
@@ -235,6 +238,10 @@ fn the_device_at_hand_agrees_with_the_oracle_on_random_circuits() {
 struct Lost;
 
 impl Device for Lost {
+    fn free(&self) -> Result<usize, Diagnostic> {
+        Ok(usize::MAX)
+    }
+
     fn allocate(&mut self, bytes: usize) -> Result<Buffer, Diagnostic> {
         Ok(Buffer { index: 0, address: 0, bytes })
     }

@@ -122,6 +122,12 @@ pub struct Buffer {
 /// A device with a loaded module. All calls take effect in the order in which they are made; a fault of
 /// one may be reported by a later one.
 pub trait Device: Send {
+    /// Bytes of memory that are free.
+    ///
+    /// # Errors
+    /// E0701 for a lost device.
+    fn free(&self) -> Result<usize, Diagnostic>;
+
     /// Memory of undefined contents.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use super::held::Held;
 use super::layout::{Content, FIELDS, Field, Layout, MET, UPDATE};
 use crate::compile::Compiled;
 use crate::data::Dataset;
-use crate::diag::Diagnostic;
+use crate::diag::{Code, Diagnostic};
 use crate::engine::cpu::CpuExecutable;
 use crate::engine::{Executable, Stepper, Tally};
 use crate::plan::{Plan, Purpose};
@@ -67,13 +67,20 @@ impl<D: Device> DeviceExecutable<D> {
     /// `threads` threads; 0 for as many as it has.
     ///
     /// # Errors
-    /// E0702 for a plan that may not be run; what the device reports.
+    /// E0702 for a plan that may not be run, and for one that takes more memory than is free; what the device reports.
     pub fn new(
         compiled: Arc<Compiled>,
         layout: Layout,
         device: D,
         threads: usize,
     ) -> Result<Self, Diagnostic> {
+        let (takes, free) = (layout.bytes(), device.free()?);
+        if takes > free {
+            let message =
+                format!("the plan takes {takes} bytes on the device, which has {free} bytes free");
+            return Err(Diagnostic::new(Code::E0702, message)
+                .help("take smaller batches, or use `--engine cpu`"));
+        }
         let parameters = compiled.parameters.tensors().len();
         let mut host = Plan { shards: 1, ..layout.plan.clone() };
         host.sharing.iter_mut().for_each(|spaces| *spaces = None);
@@ -409,6 +416,8 @@ impl<D: Device> Executable for DeviceExecutable<D> {
 
     fn arithmetic(&self) -> String {
         let Specialisation { threads, precision, .. } = &self.layout.specialisation;
-        format!("{}, {threads} threads, {}", self.device.arithmetic(), precision.name())
+        let [shards, networks] = self.layout.sums();
+        let (device, precision) = (self.device.arithmetic(), precision.name());
+        format!("{device}, {threads} threads, {precision}, {shards} + {networks} sums")
     }
 }

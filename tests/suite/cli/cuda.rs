@@ -113,3 +113,26 @@ fn the_plan_says_what_a_precision_costs() {
         folder.pcc("compile wide.ron --target cuda:sm_90 --emit cuda --precision bf16").ok();
     assert!(kernels.stdout.contains("#define PRECISION BF16\n"));
 }
+
+#[test]
+fn the_memory_of_a_device_is_known_and_kept_within_a_limit() {
+    let folder = Folder::new();
+    folder.write("c.ron", "(variables: Binary(60), structure: RatSpn(units: 40, replicas: 3))");
+    let line = "compile c.ron --target cuda:sm_90 --emit plan --json --memory";
+    let takes = |limit: &str| {
+        let json = folder.pcc(&format!("{line} {limit}")).ok().json();
+        let bytes = json["peak_bytes"].as_u64().unwrap();
+        let plan = json["emit"].as_str().unwrap();
+        assert!(plan.contains(&format!("  bytes={bytes} ")), "{plan}");
+        bytes
+    };
+    let all = takes("1GiB");
+    assert!(takes(&format!("{all}")) == all);
+    assert!(takes(&format!("{}", all * 2 / 3)) <= all * 2 / 3);
+    let refused = folder.pcc(&format!("{line} 100KiB"));
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    let message = "error[E0702]: the plan takes ";
+    assert!(refused.stderr.contains(message), "{}", refused.stderr);
+    assert!(refused.stderr.contains(" on the device at least, more than 100 KiB"));
+    assert!(refused.stderr.contains("these are of 500 rows"), "{}", refused.stderr);
+}
