@@ -64,6 +64,10 @@ impl Kernel {
     /// What evaluates a batch.
     pub const EVALUATE: [Kernel; 2] = [Kernel::ForwardParts, Kernel::Head];
 
+    /// What evaluates a batch and sums its gradients by coefficients.
+    pub const COUNT: [Kernel; 4] =
+        [Kernel::ForwardParts, Kernel::Head, Kernel::BackwardParts, Kernel::SumShards];
+
     /// What evaluates a batch and takes its gradients back.
     pub const PASSES: [Kernel; 7] = [
         Kernel::ForwardParts,
