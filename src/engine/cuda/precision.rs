@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::emit::Specialisation;
-use crate::plan::{Op, Plan, Program, Step};
+use crate::plan::{Input, Op, Plan, Program, Step};
 
 /// Precision of the operands of wide sums; all are added up in single precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,7 +129,7 @@ fn wide_sums(program: &Program, specialisation: &Specialisation, outputs: &[Vec<
     let mut passed = vec![0u64; program.values.len()];
     for step in &program.steps {
         let inputs = program.inputs(step);
-        let below = |inputs: &[crate::plan::Input]| -> Vec<u64> {
+        let below = |inputs: &[Input]| -> Vec<u64> {
             inputs.iter().map(|input| passed[input.value as usize]).collect()
         };
         let most = |counts: &[u64]| counts.iter().copied().max().unwrap_or(0);

@@ -26,8 +26,7 @@ fn circuits() -> Vec<Arc<Compiled>> {
     trees.iter().map(String::as_str).chain([pairs]).map(compiled).collect()
 }
 
-/// How far the kernels lead from the oracle, as parts of what the plan allows: ln p, and the gradient of each tensor
-/// by its flows. `None` where they lead further.
+/// How far the kernels lead from the oracle.
 struct Off {
     /// The furthest that ln p is, in nats.
     log_p: f64,
