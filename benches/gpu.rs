@@ -14,7 +14,7 @@ use std::time::Instant;
 use pcc::compile::{Compiled, Options, compile};
 use pcc::data::Dataset;
 use pcc::diag::Source;
-use pcc::engine::cuda::{self, CudaExecutable};
+use pcc::engine::cuda::{self, CudaExecutable, Layout, Precision, Specialisation};
 use pcc::engine::{Executable, Stepped};
 use pcc::param::registry::Registry;
 use pcc::plan::{self, Purpose, Schedule, Sharing, plan};
@@ -34,6 +34,8 @@ struct Model {
     batch: u32,
     /// Whether a network makes its weights.
     hyper: bool,
+    /// Of wide sums.
+    precision: Precision,
 }
 
 /// The paper's models.
@@ -70,17 +72,20 @@ fn run() -> Result<(), Box<dyn Error>> {
     let wanted = |model: &&Model| only.is_none_or(|only| only == model.variables);
     println!("A training step, milliseconds:\n");
     println!(
-        "| variables | units | batch | weights | pcc | PyTorch eager | PyTorch graph | PyJuice |"
+        "| variables | units | batch | weights | precision | pcc | PyTorch eager | PyTorch graph | PyJuice |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     let models = models();
     for model in models.iter().filter(wanted) {
         let own = train_step(model)?;
-        let [eager, graph, juice] = others(model);
+        // They have one precision, whatever is asked of pcc.
+        let is_first = model.precision == Precision::F32;
+        let [eager, graph, juice] = if is_first { others(model) } else { Default::default() };
         let Model { variables, units, batch, .. } = model;
+        let precision = model.precision.name();
         let weights = if model.hyper { "network" } else { "direct" };
         println!(
-            "| {variables} | {units} | {batch} | {weights} | {own:.4} | {eager} | {graph} | {juice} |"
+            "| {variables} | {units} | {batch} | {weights} | {precision} | {own:.4} | {eager} | {graph} | {juice} |"
         );
     }
     if only.is_none_or(|only| only == 100) {
@@ -91,19 +96,28 @@ fn run() -> Result<(), Box<dyn Error>> {
 
 fn models() -> Vec<Model> {
     let small = SIZES.iter().flat_map(|&(variables, batch)| {
-        let model =
-            move |hyper| Model { variables, states: 2, units: 5, replicas: 50, batch, hyper };
-        [true, false].map(model)
+        [true, false].map(|hyper| Model {
+            variables,
+            states: 2,
+            units: 5,
+            replicas: 50,
+            batch,
+            hyper,
+            precision: Precision::F32,
+        })
     });
-    let wide = |&units: &u32| Model {
-        variables: 784,
-        states: 256,
-        units,
-        replicas: 4,
-        batch: 512,
-        hyper: false,
-    };
-    small.chain(WIDTHS.iter().map(wide)).collect()
+    let wide = WIDTHS.iter().flat_map(|&units| {
+        Precision::ALL.map(|precision| Model {
+            variables: 784,
+            states: 256,
+            units,
+            replicas: 4,
+            batch: 512,
+            hyper: false,
+            precision,
+        })
+    });
+    small.chain(wide).collect()
 }
 
 impl Model {
@@ -149,7 +163,9 @@ impl Model {
         let options =
             plan::Options { purpose, schedule: Schedule::Wide, batch, sharing: Sharing::Off };
         let plan = plan(&compiled.circuit, &compiled.parameters, &options);
-        Ok(cuda::executable(Arc::clone(compiled), plan, 0, None)?)
+        let specialisation = Specialisation::of(&plan, &compiled.parameters, self.precision);
+        let layout = Layout::new(compiled, plan, specialisation);
+        Ok(cuda::executable(Arc::clone(compiled), layout, 0, None)?)
     }
 }
 
@@ -218,7 +234,15 @@ fn others(model: &Model) -> [String; 3] {
 /// A million random rows that lie on the device, weights included.
 fn evaluation() -> Result<(), Box<dyn Error>> {
     let batch = 1 << 16;
-    let model = Model { variables: 100, states: 2, units: 5, replicas: 50, batch, hyper: false };
+    let model = Model {
+        variables: 100,
+        states: 2,
+        units: 5,
+        replicas: 50,
+        batch,
+        hyper: false,
+        precision: Precision::F32,
+    };
     let compiled = model.compiled()?;
     let data = model.rows(ROWS)?;
     let mut executable = model.executable(&compiled, Purpose::Evaluate, batch)?;

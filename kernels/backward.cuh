@@ -41,11 +41,12 @@ __device__ __forceinline__ void product_back(Lane& lane, const Step& step, const
     float* d_out = lane.gradients + step.out.gradient * THREADS;
     const bool weighted = K > 0 || step.op == PRODUCT_SUM;
     if (weighted) {
-        weigh_back<K>(lane.coefficients + step.table, step.out.units, width, d_out, d);
+        // Written first: the registers of the product are wanted for its gradient.
         if (K > 0) {
 #pragma unroll (K > 0 ? K : 1)
             for (int i = 0; i < width; ++i) at(lane.formed, i) = p[i];
         }
+        weigh_back<K>(lane.coefficients + step.table, step.out.units, width, d_out, d);
     } else {
         for (int i = 0; i < width; ++i) d[i] = at(d_out, i);
     }

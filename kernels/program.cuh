@@ -11,6 +11,7 @@
 //   HEAD_OPS         the same of the head
 //   EACH_WIDTH(CASE) CASE(K) for each number of units K that products form in registers
 //   ANY_WIDTH        1 if sums of products of other widths occur
+//   PRECISION        F32, TF32 or BF16: of the operands of sums on tensor cores, see `tensor.cuh`
 //
 // Tables of coefficients are [rows][pitch], where pitch is the number of columns rounded up to a multiple
 // of four: a row begins at sixteen bytes, and four weights cost one load.

@@ -10,6 +10,7 @@
 
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -83,7 +84,7 @@ struct Fiber {
 
 // What a thread holds of the tiles that its warp multiplies.
 struct Fragment {
-    float a[4], b[2];
+    unsigned a[4], b[2];
 };
 
 struct Block {
@@ -208,24 +209,51 @@ static void launch(
 
 namespace on_cpu {
 
+// Gives a thread's fragments to its warp, and waits for those of the others. Returns those of the warp's first thread.
+static const Fragment* exchanged(const unsigned (&a)[4], const unsigned (&b)[2]) {
+    const unsigned thread = threadIdx.x;
+    auto& given = block.fragments[block.products[thread]++ % 2];
+    std::copy(a, a + 4, given[thread].a);
+    std::copy(b, b + 2, given[thread].b);
+    wait_at(State::AtWarp);
+    return &given[thread / 32 * 32];
+}
+
 // Tensor cores read no more than eleven bits of a mantissa.
-static float operand(float x) {
-    if (x == x && (__float_as_uint(x) & 0x1fffu) != 0) refuse("an operand of more than eleven bits");
+static float operand(unsigned word) {
+    const float x = __uint_as_float(word);
+    if (x == x && (word & 0x1fffu) != 0) refuse("an operand of more than eleven bits");
     return x;
 }
 
 // `mma.m16n8k8` of the warp, sums in single precision, in order.
-static void multiply_tile(float (&c)[4], const float (&a)[4], const float (&b)[2]) {
-    const unsigned thread = threadIdx.x, warp = thread / 32 * 32, g = thread % 32 / 4, t = thread % 4;
-    auto& given = block.fragments[block.products[thread]++ % 2];
-    for (int n = 0; n < 4; ++n) given[thread].a[n] = operand(a[n]);
-    for (int n = 0; n < 2; ++n) given[thread].b[n] = operand(b[n]);
-    wait_at(State::AtWarp);
+static void multiply_tile(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    const Fragment* warp = exchanged(a, b);
+    const unsigned g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     for (unsigned n = 0; n < 4; ++n) {
         const unsigned column = 2 * t + n % 2;
         for (unsigned k = 0; k < 8; ++k) {
-            const float left = given[warp + 4 * g + k % 4].a[n / 2 + k / 4 * 2];
-            c[n] += left * given[warp + 4 * column + k % 4].b[k / 4];
+            const float left = operand(warp[4 * g + k % 4].a[n / 2 + k / 4 * 2]);
+            c[n] += left * operand(warp[4 * column + k % 4].b[k / 4]);
+        }
+    }
+}
+
+// Number k of a run of eight or sixteen, of which each of four threads has pairs.
+static float paired(unsigned word, unsigned k) {
+    return __uint_as_float(k % 2 == 0 ? word << 16 : word & 0xffff0000u);
+}
+
+// `mma.m16n8k16` of the warp, of pairs of short numbers, sums in single precision, in order.
+static void multiply_pairs(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    const Fragment* warp = exchanged(a, b);
+    const unsigned g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    for (unsigned n = 0; n < 4; ++n) {
+        const unsigned column = 2 * t + n % 2;
+        for (unsigned k = 0; k < 16; ++k) {
+            const unsigned holder = k % 8 / 2;
+            const float left = paired(warp[4 * g + holder].a[n / 2 + k / 8 * 2], k);
+            c[n] += left * paired(warp[4 * column + holder].b[k / 8], k);
         }
     }
 }

@@ -58,11 +58,15 @@ pub struct Run {
     /// The engine.
     #[arg(long, value_enum, default_value_t = EngineName::Cpu)]
     pub engine: EngineName,
+    /// Precision of the CUDA engine's wide sums, on tensor cores: as single precision has it, or faster and less exact.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = PrecisionName::F32)]
+    pub precision: PrecisionName,
     /// Threads of the CPU engine [default: as many as the machine has]. Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// Memory that values and weights may take while running, such as 64MiB; what does not fit is made
-    /// again when it is needed. The circuit, its parameters and the data are not counted.
+    /// again when it is needed. The circuit, its parameters and the data are not counted. With the CUDA engine: all
+    /// that is kept on the device but the data.
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<ByteSize>,
     /// Evaluate every row in full, even where rows agree.
@@ -80,6 +84,17 @@ pub enum EngineName {
     Cpu,
     /// Fused kernels on an NVIDIA GPU.
     Cuda,
+}
+
+/// The precisions of wide sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionName {
+    /// Single precision.
+    F32,
+    /// Operands of eleven bits.
+    Tf32,
+    /// Operands of eight bits.
+    Bf16,
 }
 
 /// The arguments of `check`.

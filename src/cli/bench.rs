@@ -15,8 +15,9 @@ use super::args::{Bench, EngineName};
 use super::failure::Failure;
 use super::load::{self, Ready};
 use super::{engine, peak, run};
+use crate::compile::Compiled;
 use crate::data::Dataset;
-use crate::engine::Executable;
+use crate::engine::{Executable, reference};
 use crate::plan::Purpose;
 use crate::train::batches::Batches;
 use crate::train::{Method, Optimizer};
@@ -24,6 +25,8 @@ use crate::variables::{VarKind, Variables};
 
 /// Batches that random rows are enough for.
 const BATCHES: usize = 10;
+/// Rows that the reference engine is asked about.
+const JUDGED: usize = 16;
 /// Time spent on each measurement, after a tenth of it to warm up.
 const TIME: Duration = Duration::from_secs(2);
 /// Multiply-adds of a step beside those of a forward pass: the backward pass has two for each.
@@ -48,6 +51,20 @@ struct Report {
     batch: u32,
     threads: usize,
     arithmetic: String,
+    /// The furthest that ln p of some rows was from the reference engine's, in nats; null under `--memory`, which
+    /// that engine does not keep to.
+    log_p_error: Option<f64>,
+    /// The furthest that the precision of wide sums can take it, beside single precision; null on the processor.
+    log_p_error_bound: Option<f64>,
+}
+
+/// What was measured of an evaluation.
+struct Evaluated {
+    /// Of a batch, weights included.
+    seconds: f64,
+    arithmetic: String,
+    /// See [`Report::log_p_error`].
+    off: Option<f64>,
 }
 
 /// Measures.
@@ -66,8 +83,10 @@ pub fn run(args: &Bench) -> Result<Answer, Failure> {
     let on_cpu = args.run.engine == EngineName::Cpu;
     let peak = on_cpu.then(|| peak::multiply_adds_per_second(threads));
     let step = train_step(args, &ready, &data)?;
-    let (eval, arithmetic) = evaluation(args, &ready, &data)?;
+    let Evaluated { seconds: eval, arithmetic, off } = evaluation(args, &ready, &data)?;
     let plan = engine::planned(&ready.compiled, &args.run, Purpose::Evaluate, batch)?.plan;
+    let laid_out = || engine::laid_out(&ready.compiled, &args.run, Purpose::Evaluate, batch);
+    let layout = (!on_cpu).then(laid_out).transpose()?;
     let forward = plan.multiply_adds() as f64 * f64::from(batch);
     let report = Report {
         train_step_ms: step * 1e3,
@@ -79,6 +98,8 @@ pub fn run(args: &Bench) -> Result<Answer, Failure> {
         batch,
         threads,
         arithmetic,
+        log_p_error: off,
+        log_p_error_bound: layout.map(|layout| layout.accuracy().log_p()),
     };
     let answer = Answer::new(&report)?.table(table(&report));
     Ok(answer.warnings(ready.compiled.warnings.clone(), &ready.source))
@@ -109,8 +130,8 @@ fn train_step(args: &Bench, ready: &Ready, data: &Dataset) -> Result<f64, Failur
     }))
 }
 
-/// Seconds of an evaluation of a batch, weights included, and what arithmetic it was.
-fn evaluation(args: &Bench, ready: &Ready, data: &Dataset) -> Result<(f64, String), Failure> {
+/// Measures an evaluation of batches.
+fn evaluation(args: &Bench, ready: &Ready, data: &Dataset) -> Result<Evaluated, Failure> {
     let compiled = &ready.compiled;
     let batch = args.batch.get();
     let mut executable: Box<dyn Executable> =
@@ -123,7 +144,29 @@ fn evaluation(args: &Bench, ready: &Ready, data: &Dataset) -> Result<(f64, Strin
         executable.load(&flat);
         executable.log_likelihood(data, batches.draw(step), &mut log_p);
     });
-    Ok((seconds, executable.arithmetic()))
+    let off = args.run.memory.is_none().then(|| off(executable.as_mut(), compiled, &flat, data));
+    if let Some(fault) = executable.fault() {
+        return Err(fault.into());
+    }
+    Ok(Evaluated { seconds, arithmetic: executable.arithmetic(), off })
+}
+
+/// The furthest that ln p of the first rows is from the reference engine's, in nats.
+fn off(executable: &mut dyn Executable, compiled: &Compiled, flat: &[f32], data: &Dataset) -> f64 {
+    let double: Vec<f64> = flat.iter().map(|&number| number.into()).collect();
+    let circuit = &compiled.written;
+    let values = compiled.parameters.values(circuit, &double);
+    let rows: Vec<u32> = (0..data.rows().min(JUDGED) as u32).collect();
+    let mut log_p = vec![0.0; rows.len()];
+    executable.load(flat);
+    executable.log_likelihood(data, &rows, &mut log_p);
+    let off = rows.iter().zip(&log_p).map(|(&row, &found)| {
+        let row: Vec<Option<f32>> =
+            circuit.variables().ids().map(|var| data.value(row as usize, var)).collect();
+        let expected = reference::log_likelihood(circuit, &values, &row);
+        if expected == found { 0.0 } else { (expected - found).abs() }
+    });
+    off.fold(0.0, f64::max)
 }
 
 /// Mean seconds of a call, which is told its number.
@@ -157,6 +200,7 @@ fn table(report: &Report) -> Table {
     let none = || "–".to_string();
     let percent =
         |share: Option<f64>| share.map_or_else(none, |share| format!("{:.1} %", 100.0 * share));
+    let nats = |off: Option<f64>| off.map_or_else(none, |off| format!("{off:.1e} nats"));
     let peak = report.peak_gflops.map_or_else(none, |peak| format!("{peak:.0} GFLOP/s"));
     Table::new()
         .row([&"training step", &format!("{:.3} ms", report.train_step_ms)])
@@ -167,4 +211,6 @@ fn table(report: &Report) -> Table {
         .row([&"measured peak", &peak])
         .row([&"share of it, training", &percent(report.peak_fraction)])
         .row([&"share of it, evaluation", &percent(report.eval_peak_fraction)])
+        .row([&"furthest from the reference", &nats(report.log_p_error)])
+        .row([&"bound by the precision of wide sums", &nats(report.log_p_error_bound)])
 }

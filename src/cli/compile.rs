@@ -19,6 +19,7 @@ use crate::data::write::write_whole;
 use crate::diag::{Code, Diagnostic, Diagnostics};
 use crate::drawing;
 use crate::engine::cpu;
+use crate::engine::cuda::Layout;
 use crate::export;
 use crate::ids::VarId;
 use crate::plan::{self, Plan, Purpose, Schedule, Sharing, plan};
@@ -44,7 +45,7 @@ struct Report {
 /// # Errors
 /// Every fault of the circuit and of the request; E0701 for what CUDA lacks on this machine.
 pub fn run(args: &Compile) -> Result<Answer, Failure> {
-    run::check(&args.run)?;
+    run::check_for(&args.run, on_device(args))?;
     let architecture = cuda::architecture(&args.target)?;
     let start = Instant::now();
     let source = load::whole(&args.circuit, args.data.as_deref())?;
@@ -65,18 +66,29 @@ pub fn run(args: &Compile) -> Result<Answer, Failure> {
     }
     match (&args.output, architecture) {
         (Some(path), Some(architecture)) => {
-            cuda::write(path, &plan, &ready.compiled, architecture)?;
+            let layout = laid_out(args, &ready)?;
+            cuda::write(path, &layout, &ready.compiled, architecture)?;
         }
         (Some(path), None) => write(path, &plan)?,
         (None, _) => {}
     }
     if matches!(args.emit, Some(Emit::Cuda | Emit::Ptx)) {
-        report.emit = Some(cuda::emitted(args.emit, &plan, &ready.compiled, architecture)?);
+        let layout = laid_out(args, &ready)?;
+        report.emit = Some(cuda::emitted(args.emit, &layout, architecture)?);
+    }
+    if args.emit == Some(Emit::Plan) && on_device(args) {
+        let layout = laid_out(args, &ready)?;
+        report.emit.get_or_insert_default().push_str(&layout.to_string());
     }
     let table = table(&report);
     let product = report.emit.clone().unwrap_or_default();
     let answer = Answer::new(&report)?.table(table).product(product);
     Ok(answer.warnings(ready.compiled.warnings.clone(), &ready.source))
+}
+
+/// Whether the circuit is compiled for a device.
+fn on_device(args: &Compile) -> bool {
+    args.target != "cpu" || args.run.engine == EngineName::Cuda
 }
 
 /// The plan, and where values are shared of some data, to evaluate and to train.
@@ -108,19 +120,30 @@ fn agreement(args: &Compile, ready: &Ready, data: &Dataset) -> Result<String, Di
     drawing::agreement_svg(&ready.spec.name, &agreement)
 }
 
-/// The plan, within the memory that the user allows, if any.
-fn planned(args: &Compile, ready: &Ready, purpose: Purpose) -> Result<Plan, Diagnostic> {
+fn options(args: &Compile, purpose: Purpose) -> plan::Options {
     let schedule = match args.schedule {
         ScheduleName::Wide => Schedule::Wide,
         ScheduleName::Deep => Schedule::Deep,
     };
-    let by_cpu = args.target == "cpu" && args.run.engine == EngineName::Cpu;
-    let sharing = match args.run.no_sharing || !by_cpu {
+    let sharing = match args.run.no_sharing {
         true => Sharing::Off,
         false => Sharing::WherePays,
     };
-    let options = plan::Options { purpose, schedule, batch: args.batch.get(), sharing };
+    plan::Options { purpose, schedule, batch: args.batch.get(), sharing }
+}
+
+/// The circuit laid out to evaluate rows on a device.
+fn laid_out(args: &Compile, ready: &Ready) -> Result<Layout, Diagnostic> {
+    cuda::layout(&ready.compiled, &options(args, Purpose::Evaluate), &args.run)
+}
+
+/// The plan, within the memory that the user allows, if any.
+fn planned(args: &Compile, ready: &Ready, purpose: Purpose) -> Result<Plan, Diagnostic> {
+    let options = options(args, purpose);
     match args.run.memory {
+        _ if on_device(args) => {
+            Ok(cuda::layout(&ready.compiled, &options, &args.run)?.plan().clone())
+        }
         Some(limit) => engine::within(&ready.compiled, &options, limit),
         None => Ok(plan(&ready.compiled.circuit, &ready.compiled.parameters, &options)),
     }
@@ -150,7 +173,10 @@ fn report(args: &Compile, ready: &Ready, plan: &Plan, start: Instant) -> Result<
     let emit = args.emit.map(text).transpose()?;
     Ok(Report {
         stages: plan.programs.iter().map(|program| program.steps.len()).sum(),
-        peak_bytes: plan.memory().total(run::threads(&args.run)),
+        peak_bytes: match on_device(args) {
+            true => laid_out(args, ready)?.bytes(),
+            false => plan.memory().total(run::threads(&args.run)),
+        },
         multiply_adds: plan.multiply_adds(),
         sectors: compiled.parameters.table().sectors().len(),
         weights: run::weights(compiled),

@@ -3,15 +3,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::args::Emit;
+use super::args::{Emit, PrecisionName, Run};
 use super::failure::Failure;
+use super::size::ByteSize;
 use crate::compile::Compiled;
 use crate::data::write::write_whole;
 use crate::diag::{Code, Diagnostic};
 use crate::engine::cuda::{
-    self, Architecture, Cache, Form, Layout, Manifest, Specialisation, compile, source,
+    self, Architecture, Cache, Form, Layout, Manifest, Precision, Specialisation, compile, source,
 };
-use crate::plan::Plan;
+use crate::plan::{self, Schedule, Sharing};
 
 /// The architecture that a target names: `cuda` is that of the device at hand; `None` for `cpu`.
 ///
@@ -26,17 +27,55 @@ pub fn architecture(target: &str) -> Result<Option<Architecture>, Failure> {
     }
 }
 
+/// The precision that the user chose.
+fn precision(name: PrecisionName) -> Precision {
+    match name {
+        PrecisionName::F32 => Precision::F32,
+        PrecisionName::Tf32 => Precision::Tf32,
+        PrecisionName::Bf16 => Precision::Bf16,
+    }
+}
+
+/// A plan laid out for a device within the memory that the user allows there, if any: of the schedule asked for where
+/// that fits, else depth first, and in as many blocks and shards as there is room for.
+///
+/// # Errors
+/// E0702 if there is none; it says what the least one takes.
+pub fn layout(
+    compiled: &Compiled,
+    options: &plan::Options,
+    run: &Run,
+) -> Result<Layout, Diagnostic> {
+    let limit = run.memory.map_or(usize::MAX, ByteSize::bytes);
+    let mut least = usize::MAX;
+    for schedule in [options.schedule, Schedule::Deep] {
+        // Nothing is shared on a device.
+        let options = plan::Options { schedule, sharing: Sharing::Off, ..*options };
+        let plan = plan::plan(&compiled.circuit, &compiled.parameters, &options);
+        let precision = precision(run.precision);
+        let specialisation = Specialisation::of(&plan, &compiled.parameters, precision);
+        match Layout::within(compiled, plan, specialisation, limit) {
+            Ok(layout) => return Ok(layout),
+            Err(bytes) => least = least.min(bytes),
+        }
+    }
+    let (least, limit, batch) = (ByteSize(least as u64), ByteSize(limit as u64), options.batch);
+    let message = format!("the plan takes {least} on the device at least, more than {limit}");
+    Err(Diagnostic::new(Code::E0702, message).help(format!(
+        "allow more by `--memory`, or take smaller batches: these are of {batch} rows"
+    )))
+}
+
 /// The text of a stage: the source, which needs nothing, or PTX, which needs NVRTC.
 ///
 /// # Errors
 /// E0701 without NVRTC, and for source that it refuses.
 pub fn emitted(
     emit: Option<Emit>,
-    plan: &Plan,
-    compiled: &Compiled,
+    layout: &Layout,
     architecture: Option<Architecture>,
 ) -> Result<String, Failure> {
-    let source = source(&Specialisation::of(plan, &compiled.parameters));
+    let source = source(layout.specialisation());
     if emit == Some(Emit::Cuda) {
         return Ok(source);
     }
@@ -50,15 +89,13 @@ pub fn emitted(
 /// E0701 without NVRTC; E0001 for what cannot be written.
 pub fn write(
     folder: &Path,
-    plan: &Plan,
+    layout: &Layout,
     compiled: &Compiled,
     architecture: Architecture,
 ) -> Result<(), Failure> {
-    let specialisation = Specialisation::of(plan, &compiled.parameters);
-    let source = source(&specialisation);
-    let layout = Layout::new(compiled, plan.clone(), specialisation);
+    let source = source(layout.specialisation());
     let module = compile(&source, architecture, Form::Cubin)?;
-    let manifest = Manifest::new(&layout, &compiled.parameters, architecture);
+    let manifest = Manifest::new(layout, &compiled.parameters, architecture);
     let written = std::fs::create_dir_all(folder).and_then(|()| {
         let file =
             |name: &str, bytes: &[u8]| write_whole(&folder.join(name), |out| out.write_all(bytes));

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::args::{EngineName, Run};
+use super::cuda;
 use super::failure::Failure;
 use super::run;
 use super::size::ByteSize;
 use crate::compile::Compiled;
 use crate::diag::{Code, Diagnostic};
-use crate::engine::Executable;
 use crate::engine::cpu::{BoundedExecutable, CpuExecutable};
-use crate::engine::cuda;
+use crate::engine::cuda::Layout;
+use crate::engine::{self, Executable};
 use crate::plan::{self, LANES, Plan, Purpose, Schedule, Sharing};
 
 /// Rows evaluated together, where there is room.
@@ -38,12 +39,16 @@ pub fn planned(
     purpose: Purpose,
     batch: u32,
 ) -> Result<Planned, Failure> {
-    let sharing = match run.no_sharing || run.engine != EngineName::Cpu {
+    let sharing = match run.no_sharing {
         true => Sharing::Off,
         false => Sharing::WherePays,
     };
     let options = plan::Options { purpose, schedule: Schedule::Wide, batch, sharing };
     let threads = run::threads(run);
+    if run.engine == EngineName::Cuda {
+        let plan = laid_out(compiled, run, purpose, batch)?.plan().clone();
+        return Ok(Planned { plan, threads, spare: usize::MAX });
+    }
     let Some(limit) = run.memory else {
         let plan = plan::plan(&compiled.circuit, &compiled.parameters, &options);
         return Ok(Planned { plan, threads, spare: usize::MAX });
@@ -52,7 +57,7 @@ pub fn planned(
     let memory = plan.memory();
     let spare = spare(&plan, Some(limit));
     // While it looks for rows that agree an engine may hold as much again as it keeps.
-    let room = bytes(limit) - 2 * spare;
+    let room = limit.bytes() - 2 * spare;
     let fitting = (1..=threads).rev().find(|&threads| memory.limited(threads) <= room);
     Ok(Planned { plan, threads: fitting.unwrap_or(1), spare })
 }
@@ -60,12 +65,8 @@ pub fn planned(
 /// Bytes of a limit for what is found in data that are prepared: a quarter of those that one thread
 /// leaves.
 pub fn spare(plan: &Plan, limit: Option<ByteSize>) -> usize {
-    let left = |limit| bytes(limit).saturating_sub(plan.memory().limited(1));
+    let left = |limit: ByteSize| limit.bytes().saturating_sub(plan.memory().limited(1));
     limit.map_or(usize::MAX, |limit| left(limit) / 4)
-}
-
-fn bytes(ByteSize(bytes): ByteSize) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// A plan that one thread has room for.
@@ -77,7 +78,7 @@ pub fn within(
     options: &plan::Options,
     limit: ByteSize,
 ) -> Result<Plan, Diagnostic> {
-    let planned = plan::within(&compiled.circuit, &compiled.parameters, options, bytes(limit));
+    let planned = plan::within(&compiled.circuit, &compiled.parameters, options, limit.bytes());
     planned.map_err(|least| {
         let (least, batch) = (ByteSize(least as u64), options.batch);
         let message = format!("values and weights take {least} at least, more than {limit}");
@@ -112,22 +113,42 @@ pub fn executable(
     batch: u32,
 ) -> Result<Box<dyn Executable>, Failure> {
     run::check(run)?;
-    let Planned { plan, threads, spare } = planned(compiled, run, purpose, batch)?;
     if run.engine == EngineName::Cuda {
-        let cache = super::cuda::cache();
-        if plan.bounded.is_some() {
-            let fault = Diagnostic::new(Code::E0702, "the CUDA engine runs no plan of segments");
-            return Err(fault.help("allow more by `--memory`, or use the CPU engine").into());
-        }
-        return Ok(Box::new(cuda::executable(
-            Arc::clone(compiled),
-            plan,
-            threads,
-            cache.as_ref(),
-        )?));
+        return on_device(compiled, run, purpose, batch);
     }
+    let Planned { plan, threads, spare } = planned(compiled, run, purpose, batch)?;
     Ok(match plan.bounded {
         Some(_) => Box::new(BoundedExecutable::new(compiled, plan, threads)?),
         None => Box::new(CpuExecutable::new(Arc::clone(compiled), plan, threads)?.keeping(spare)),
     })
+}
+
+/// The circuit laid out for a device, within the memory that the user allows there.
+///
+/// # Errors
+/// E0702 where that does not suffice.
+pub fn laid_out(
+    compiled: &Compiled,
+    run: &Run,
+    purpose: Purpose,
+    batch: u32,
+) -> Result<Layout, Diagnostic> {
+    let (schedule, sharing) = (Schedule::Wide, Sharing::Off);
+    cuda::layout(compiled, &plan::Options { purpose, schedule, batch, sharing }, run)
+}
+
+/// The same as [`executable`] on the first GPU, within the memory that the user allows there and that it has free.
+///
+/// # Errors
+/// As [`executable`].
+fn on_device(
+    compiled: &Arc<Compiled>,
+    run: &Run,
+    purpose: Purpose,
+    batch: u32,
+) -> Result<Box<dyn Executable>, Failure> {
+    let layout = laid_out(compiled, run, purpose, batch)?;
+    let (threads, cache) = (run::threads(run), cuda::cache());
+    let made = engine::cuda::executable(Arc::clone(compiled), layout, threads, cache.as_ref());
+    Ok(Box::new(made?))
 }

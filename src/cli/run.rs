@@ -1,16 +1,30 @@
 //! The choices of how to run, made once for all verbs.
 
-use super::args::{EngineName, Run};
+use super::args::{EngineName, PrecisionName, Run};
 use super::failure::Failure;
 use crate::circuit::Weights;
 use crate::compile::Compiled;
+use crate::diag::{Code, Diagnostic};
 use crate::engine::cuda;
 
 /// Checks that what was chosen can be had, and sets the number of threads.
 ///
 /// # Errors
-/// E0701 for the CUDA engine on a machine that cannot run it.
+/// E0701 for the CUDA engine on a machine that cannot run it, E0702 for a precision that only this engine has.
 pub fn check(run: &Run) -> Result<(), Failure> {
+    check_for(run, run.engine == EngineName::Cuda)
+}
+
+/// The same for what is compiled to run on a device, or is not.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_for(run: &Run, device: bool) -> Result<(), Failure> {
+    if run.precision != PrecisionName::F32 && !device {
+        let fault =
+            Diagnostic::new(Code::E0702, "the CPU engine has single precision and no other");
+        return Err(fault.help("leave `--precision` out, or add `--engine cuda`").into());
+    }
     if run.engine == EngineName::Cuda {
         cuda::probe()?;
     }
@@ -38,6 +52,7 @@ pub fn weights(compiled: &Compiled) -> usize {
 pub fn defaults() -> Run {
     Run {
         engine: EngineName::Cpu,
+        precision: PrecisionName::F32,
         threads: None,
         memory: None,
         no_sharing: false,

@@ -21,6 +21,13 @@ const UNITS: [(&str, u64); 10] = [
     ("B", 1),
 ];
 
+impl ByteSize {
+    /// The bytes that this machine could address.
+    pub fn bytes(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
 impl FromStr for ByteSize {
     type Err = String;
 

@@ -1,7 +1,10 @@
 //! The CUDA engine without a device: its kernels run on the processor, against the oracle.
 
 mod artifact;
+mod counts;
 mod learning;
+mod memory;
+mod precision;
 mod sparse;
 mod tensor;
 
@@ -18,7 +21,7 @@ use pcc::diag::{Code, Diagnostic};
 use pcc::engine::cuda::compile as compile_cuda;
 use pcc::engine::cuda::{
     Architecture, Arenas, Buffer, Cache, Device, DeviceExecutable, Form, Kernel, Launch, Layout,
-    Manifest, Specialisation, compiler, executable, probe, source,
+    Manifest, Precision, Specialisation, compiler, executable, probe, source,
 };
 use pcc::engine::{Executable, Tally};
 use pcc::param::direct::Direct;
@@ -43,12 +46,18 @@ pub fn skipped(test: &str, why: &str) {
 fn general(threads: u32, shared: bool) -> Specialisation {
     let (part_ops, head_ops, widths) = (0x3fff, 0x3fff, [1, 2, 3, 5].into());
     let arenas = Arenas { parts: 0, head: 0, network: 0 };
-    Specialisation { threads, shared, arenas, part_ops, head_ops, widths, any_width: true }
+    let (any_width, precision) = (true, Precision::F32);
+    Specialisation { threads, shared, arenas, part_ops, head_ops, widths, any_width, precision }
 }
 
 fn planned(compiled: &Compiled, purpose: Purpose, schedule: Schedule, batch: u32) -> Plan {
     let options = plan::Options { purpose, schedule, batch, sharing: Sharing::WherePays };
     plan(&compiled.circuit, &compiled.parameters, &options)
+}
+
+/// What suits a plan, in single precision.
+fn specialised(compiled: &Compiled, plan: &Plan) -> Specialisation {
+    Specialisation::of(plan, &compiled.parameters, Precision::F32)
 }
 
 /// What makes an engine of a plan.
@@ -60,7 +69,7 @@ fn on_processor(
     order: Order,
 ) -> impl Fn(&Arc<Compiled>, Plan) -> Box<dyn Executable> {
     move |compiled, plan| {
-        let Specialisation { arenas, .. } = Specialisation::of(&plan, &compiled.parameters);
+        let Specialisation { arenas, .. } = specialised(compiled, &plan);
         let specialisation = Specialisation { arenas, ..kernels.specialisation.clone() };
         let layout = Layout::new(compiled, plan, specialisation);
         let device = kernels.start(order);
@@ -71,7 +80,11 @@ fn on_processor(
 /// The engine on the device at hand, its modules kept in a folder.
 fn on_device(folder: &Path) -> impl Fn(&Arc<Compiled>, Plan) -> Box<dyn Executable> {
     let cache = Cache::new(folder);
-    move |compiled, plan| Box::new(executable(compiled.clone(), plan, 1, Some(&cache)).unwrap())
+    move |compiled, plan| {
+        let specialisation = specialised(compiled, &plan);
+        let layout = Layout::new(compiled, plan, specialisation);
+        Box::new(executable(compiled.clone(), layout, 1, Some(&cache)).unwrap())
+    }
 }
 
 /// Whether this machine has a device. Where it has none, says that a test did not run, or fails if
@@ -226,6 +239,10 @@ fn the_device_at_hand_agrees_with_the_oracle_on_random_circuits() {
 struct Lost;
 
 impl Device for Lost {
+    fn free(&self) -> Result<usize, Diagnostic> {
+        Ok(usize::MAX)
+    }
+
     fn allocate(&mut self, bytes: usize) -> Result<Buffer, Diagnostic> {
         Ok(Buffer { index: 0, address: 0, bytes })
     }
@@ -251,7 +268,7 @@ impl Device for Lost {
 fn a_lost_device_leaves_a_diagnostic_and_no_numbers() {
     let (compiled, flat, data) = case(0);
     let plan = planned(&compiled, Purpose::Train, Schedule::Wide, data.rows() as u32);
-    let specialisation = Specialisation::of(&plan, &compiled.parameters);
+    let specialisation = specialised(&compiled, &plan);
     let layout = Layout::new(&compiled, plan, specialisation);
     let mut lost = DeviceExecutable::new(compiled, layout, Lost, 1).unwrap();
     let rows: Vec<u32> = (0..data.rows() as u32).collect();
@@ -377,7 +394,7 @@ fn specialisations() -> Vec<(String, Specialisation)> {
         // A module has all kernels, so one for training is one for evaluation.
         for schedule in [Schedule::Wide, Schedule::Deep] {
             let plan = planned(compiled, Purpose::Train, schedule, 500);
-            let made = Specialisation::of(&plan, &compiled.parameters);
+            let made = specialised(compiled, &plan);
             if found.iter().all(|(_, other)| other.constants() != made.constants()) {
                 found.push((format!("{name}, {schedule:?}"), made));
             }
@@ -386,9 +403,15 @@ fn specialisations() -> Vec<(String, Specialisation)> {
     for seed in 0..4 {
         see(format!("seed {seed}"), &case(seed).0);
     }
-    for units in [5, 20, 32, 64] {
+    for units in [5, 20, 24, 32, 64] {
         let text = rat_spn(100, units, 2, "leaves: Indicators, parameterizer: Direct");
         see(format!("a RAT-SPN of {units} units"), &compiled_text(&text));
+    }
+    // The last has wide sums.
+    for precision in [Precision::Tf32, Precision::Bf16] {
+        let (name, wide) = &found[found.len() - 1];
+        let (name, wide) = (format!("{name}, {precision:?}"), wide.clone());
+        found.push((name, Specialisation { precision, ..wide }));
     }
     found
 }
@@ -446,7 +469,7 @@ fn the_kernels_buffers_have_the_manifests_fields_in_its_order() {
 }
 
 fn manifest(compiled: &Compiled, plan: &Plan) -> Manifest {
-    let specialisation = Specialisation::of(plan, &compiled.parameters);
+    let specialisation = specialised(compiled, plan);
     let layout = Layout::new(compiled, plan.clone(), specialisation);
     Manifest::new(&layout, &compiled.parameters, Architecture(90))
 }
@@ -462,7 +485,7 @@ fn constants_and_manifests_are_those_on_record() {
             let compiled = compiled_text(&text);
             for purpose in [Purpose::Evaluate, Purpose::Train] {
                 let plan = planned(&compiled, purpose, Schedule::Wide, 500);
-                let constants = Specialisation::of(&plan, &compiled.parameters).constants();
+                let constants = specialised(&compiled, &plan).constants();
                 let mut manifest = serde_json::to_value(manifest(&compiled, &plan)).unwrap();
                 // One of many.
                 manifest["coefficients"].as_array_mut().unwrap().truncate(3);

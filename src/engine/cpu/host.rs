@@ -7,6 +7,7 @@ use super::CpuExecutable;
 use super::weights::constants;
 use crate::circuit::ValidCircuit;
 use crate::data::Dataset;
+use crate::engine::Counts;
 use crate::param::normalise::Least;
 use crate::plan::Part;
 
@@ -54,6 +55,11 @@ impl CpuExecutable {
             log_p[row as usize] = self.rows.log_p[row as usize];
         }
         count
+    }
+
+    /// From the gradients by coefficients to expected counts, under the parameters loaded last.
+    pub(crate) fn collect_counts(&mut self, counts: &mut Counts<f32>) {
+        self.count(counts);
     }
 
     /// From the gradients by coefficients to those by parameters.

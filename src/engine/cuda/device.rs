@@ -64,6 +64,10 @@ impl Kernel {
     /// What evaluates a batch.
     pub const EVALUATE: [Kernel; 2] = [Kernel::ForwardParts, Kernel::Head];
 
+    /// What evaluates a batch and sums its gradients by coefficients.
+    pub const COUNT: [Kernel; 4] =
+        [Kernel::ForwardParts, Kernel::Head, Kernel::BackwardParts, Kernel::SumShards];
+
     /// What evaluates a batch and takes its gradients back.
     pub const PASSES: [Kernel; 7] = [
         Kernel::ForwardParts,
@@ -122,6 +126,12 @@ pub struct Buffer {
 /// A device with a loaded module. All calls take effect in the order in which they are made; a fault of
 /// one may be reported by a later one.
 pub trait Device: Send {
+    /// Bytes of memory that are free.
+    ///
+    /// # Errors
+    /// E0701 for a lost device.
+    fn free(&self) -> Result<usize, Diagnostic>;
+
     /// Memory of undefined contents.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use super::precision::Precision;
 use super::tables::{self, Arenas, OPS};
 use super::weights::network_rows;
 use crate::plan::{Op, Part, Plan};
@@ -56,6 +57,8 @@ pub struct Specialisation {
     pub widths: BTreeSet<u32>,
     /// Whether there are sums of products of other widths.
     pub any_width: bool,
+    /// The precision of sums on tensor cores.
+    pub precision: Precision,
 }
 
 /// Threads that the registers of a multiprocessor suffice for: 65,536 of them, 255 a thread. The compiler takes
@@ -65,7 +68,7 @@ const RESIDENT: u32 = 256;
 impl Specialisation {
     /// What suits a plan and the parameters that it learns: as many threads as leave the arena in shared
     /// memory, at least a warp; 128, and the arena in global memory, where even that does not fit.
-    pub fn of(plan: &Plan, parameters: &Parameters) -> Self {
+    pub fn of(plan: &Plan, parameters: &Parameters, precision: Precision) -> Self {
         let arenas = Arenas::of(plan, network_rows(parameters));
         let fits = |&threads: &u32| {
             let row = threads as usize * size_of::<f32>();
@@ -93,7 +96,7 @@ impl Specialisation {
         }
         let threads = fitting.unwrap_or(128);
         let shared = fitting.is_some();
-        Specialisation { threads, shared, arenas, part_ops, head_ops, widths, any_width }
+        Specialisation { threads, shared, arenas, part_ops, head_ops, widths, any_width, precision }
     }
 
     /// The constants, as the preprocessor reads them.
@@ -114,6 +117,7 @@ impl Specialisation {
             writeln!(text, "#define HEAD_OPS {:#x}  // {}", self.head_ops, names(self.head_ops));
         let _ = writeln!(text, "#define EACH_WIDTH(CASE) {}", cases.join(" "));
         let _ = writeln!(text, "#define ANY_WIDTH {}", i32::from(self.any_width));
+        let _ = writeln!(text, "#define PRECISION {}", self.precision.constant());
         text
     }
 

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 
 use super::device::{Buffer, Device, Kernel, Launch};
+use super::emit::Specialisation;
 use super::held::Held;
 use super::layout::{Content, FIELDS, Field, Layout, MET, UPDATE};
 use crate::compile::Compiled;
 use crate::data::Dataset;
-use crate::diag::Diagnostic;
+use crate::diag::{Code, Diagnostic};
 use crate::engine::cpu::CpuExecutable;
-use crate::engine::{Executable, Stepper, Tally};
+use crate::engine::{Counts, Executable, Stepper, Tally};
 use crate::plan::{Plan, Purpose};
 
 /// A plan, ready to run on a device.
@@ -52,6 +53,27 @@ pub(super) struct Staging {
     pub(super) host_is_loaded: bool,
 }
 
+/// What is asked of the rows of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// ln p.
+    Evaluate,
+    /// The gradient by parameters, too.
+    Differentiate,
+    /// The gradient by coefficients, on the host.
+    Count,
+}
+
+impl Pass {
+    fn kernels(self) -> &'static [Kernel] {
+        match self {
+            Pass::Evaluate => &Kernel::EVALUATE,
+            Pass::Differentiate => &Kernel::PASSES,
+            Pass::Count => &Kernel::COUNT,
+        }
+    }
+}
+
 /// Copies to a buffer, if the plan has it.
 pub(super) fn upload<T: Pod>(
     device: &mut impl Device,
@@ -66,13 +88,20 @@ impl<D: Device> DeviceExecutable<D> {
     /// `threads` threads; 0 for as many as it has.
     ///
     /// # Errors
-    /// E0702 for a plan that may not be run; what the device reports.
+    /// E0702 for a plan that may not be run, and for one that takes more memory than is free; what the device reports.
     pub fn new(
         compiled: Arc<Compiled>,
         layout: Layout,
         device: D,
         threads: usize,
     ) -> Result<Self, Diagnostic> {
+        let (takes, free) = (layout.bytes(), device.free()?);
+        if takes > free {
+            let message =
+                format!("the plan takes {takes} bytes on the device, which has {free} bytes free");
+            return Err(Diagnostic::new(Code::E0702, message)
+                .help("take smaller batches, or use `--engine cpu`"));
+        }
         let parameters = compiled.parameters.tensors().len();
         let mut host = Plan { shards: 1, ..layout.plan.clone() };
         host.sharing.iter_mut().for_each(|spaces| *spaces = None);
@@ -230,8 +259,9 @@ impl<D: Device> DeviceExecutable<D> {
         data: &Dataset,
         rows: &[u32],
         log_p: &mut [f64],
-        train: bool,
+        pass: Pass,
     ) -> Result<usize, Diagnostic> {
+        let train = pass != Pass::Evaluate;
         let is_held = self.draw_from(data);
         if is_held {
             let no_updates = std::iter::repeat_n(0, self.layout.updates() * UPDATE);
@@ -242,11 +272,12 @@ impl<D: Device> DeviceExecutable<D> {
         }
         self.set("train", usize::from(train));
         let gather = is_held.then_some(Kernel::GatherRows);
-        let passes: &[Kernel] = if train { &Kernel::PASSES } else { &Kernel::EVALUATE };
-        self.launch(rows.len(), gather.into_iter().chain(passes.iter().copied()))?;
+        self.launch(rows.len(), gather.into_iter().chain(pass.kernels().iter().copied()))?;
         self.download("log_p", log_p)?;
-        if train {
-            self.take_gradients()?;
+        match pass {
+            Pass::Evaluate => {}
+            Pass::Differentiate => self.take_gradients()?,
+            Pass::Count => self.copy_gradients()?,
         }
         if !self.is_in_doubt(rows.len())? {
             return Ok(0);
@@ -284,14 +315,19 @@ impl<D: Device> DeviceExecutable<D> {
     /// What the host has of the gradients by coefficients before rows in doubt add theirs: all others' if it
     /// takes them back to parameters, else nothing.
     pub(super) fn take_gradients(&mut self) -> Result<(), Diagnostic> {
-        let parts = self.layout.plan.parts.len();
-        if self.layout.weights.is_some() {
-            (0..parts).for_each(|part| self.host.d_coefficients(part).fill(0.0));
-            return Ok(());
+        if self.layout.weights.is_none() {
+            return self.copy_gradients();
         }
+        let parts = 0..self.layout.plan.parts.len();
+        parts.for_each(|part| self.host.d_coefficients(part).fill(0.0));
+        Ok(())
+    }
+
+    /// Copies the gradients by coefficients to the host.
+    fn copy_gradients(&mut self) -> Result<(), Diagnostic> {
         let mut d_coefficients = std::mem::take(&mut self.staging.coefficients);
         let read = self.download("d_coefficients", &mut d_coefficients);
-        for part in 0..parts {
+        for part in 0..self.layout.plan.parts.len() {
             let own = self.host.d_coefficients(part);
             self.layout.tables.collect(part, &d_coefficients, own);
         }
@@ -309,7 +345,7 @@ impl<D: Device> DeviceExecutable<D> {
         gradient: &mut [f32],
     ) -> Result<usize, Diagnostic> {
         self.make_weights(parameters)?;
-        let in_logs = self.pass(data, rows, log_p, true)?;
+        let in_logs = self.pass(data, rows, log_p, Pass::Differentiate)?;
         if self.layout.weights.is_none() {
             self.host.collect_gradients(parameters, gradient);
             return Ok(in_logs);
@@ -318,6 +354,22 @@ impl<D: Device> DeviceExecutable<D> {
         if in_logs > 0 {
             self.add_settled(gradient);
         }
+        Ok(in_logs)
+    }
+
+    /// Counts on the host, by weights that it makes, and by what the device has summed and the host has settled.
+    fn count(
+        &mut self,
+        parameters: &[f32],
+        data: &Dataset,
+        rows: &[u32],
+        log_p: &mut [f64],
+        counts: &mut Counts<f32>,
+    ) -> Result<usize, Diagnostic> {
+        self.make_weights(parameters)?;
+        let in_logs = self.pass(data, rows, log_p, Pass::Count)?;
+        self.load_host();
+        self.host.collect_counts(counts);
         Ok(in_logs)
     }
 
@@ -362,7 +414,8 @@ impl<D: Device> Executable for DeviceExecutable<D> {
         let mut tally = Tally::default();
         let batch = self.layout.plan.batch as usize;
         for (rows, log_p) in rows.chunks(batch).zip(log_p.chunks_mut(batch)) {
-            tally += self.guarded(log_p, |this, log_p| this.pass(data, rows, log_p, false));
+            tally +=
+                self.guarded(log_p, |this, log_p| this.pass(data, rows, log_p, Pass::Evaluate));
         }
         tally
     }
@@ -388,6 +441,27 @@ impl<D: Device> Executable for DeviceExecutable<D> {
         tally
     }
 
+    /// # Panics
+    /// As [`Executable::gradient`].
+    fn expected_counts(
+        &mut self,
+        parameters: &[f32],
+        data: &Dataset,
+        rows: &[u32],
+        log_p: &mut [f64],
+        counts: &mut Counts<f32>,
+    ) -> Option<Tally> {
+        let plan = &self.layout.plan;
+        assert!(plan.purpose == Purpose::Train, "a plan for evaluation counts nothing");
+        assert!(rows.len() <= plan.batch as usize, "more rows than the plan's batch");
+        let tally =
+            self.guarded(log_p, |this, log_p| this.count(parameters, data, rows, log_p, counts));
+        if self.fault.is_some() {
+            counts.weights.fill(f32::NAN);
+        }
+        Some(tally)
+    }
+
     /// Copies the data to the device, and keeps nothing in the memory of the host. Where they do not fit, batches are
     /// copied as before.
     fn prepare_within(&mut self, data: &Dataset, _limit: usize) -> usize {
@@ -407,6 +481,9 @@ impl<D: Device> Executable for DeviceExecutable<D> {
     }
 
     fn arithmetic(&self) -> String {
-        format!("{}, {} threads", self.device.arithmetic(), self.layout.specialisation.threads)
+        let Specialisation { threads, precision, .. } = &self.layout.specialisation;
+        let [shards, networks] = self.layout.sums();
+        let (device, precision) = (self.device.arithmetic(), precision.name());
+        format!("{device}, {threads} threads, {precision}, {shards} + {networks} sums")
     }
 }

@@ -173,6 +173,11 @@ fn module(
 }
 
 impl Device for Gpu {
+    fn free(&self) -> Result<usize, Diagnostic> {
+        let asked = self.stream.context().mem_get_info();
+        asked.map(|(free, _)| free).map_err(|error| fault("asking the device", error))
+    }
+
     fn allocate(&mut self, bytes: usize) -> Result<Buffer, Diagnostic> {
         let memory = self.stream.alloc_zeros::<u8>(bytes);
         let memory = memory.map_err(|error| fault(&format!("allocating {bytes} bytes"), error))?;

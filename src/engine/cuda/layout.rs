@@ -2,8 +2,11 @@
 //!
 //! The fields are those of `Buffers` in `kernels/program.cuh`, in its order; a test compares the two.
 
+use std::fmt;
+
 use super::device::{Kernel, Launch};
 use super::emit::Specialisation;
+use super::precision::Accuracy;
 use super::tables::Tables;
 use super::weights::{self, WeightTables, count};
 use crate::compile::Compiled;
@@ -27,6 +30,16 @@ pub(super) const FIELDS: usize = 48;
 pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) content: Content,
+}
+
+impl Field {
+    /// Bytes of a buffer.
+    fn bytes(&self) -> usize {
+        match self.content {
+            Content::Buffer { bytes, .. } => bytes,
+            Content::Number(_) => 0,
+        }
+    }
 }
 
 /// Blocks that a device runs at once, generously: the largest today have 132 multiprocessors, of which
@@ -90,6 +103,58 @@ impl Layout {
         let sizes = Sizes::of(&plan, &specialisation, sectors);
         let tensors = compiled.parameters.tensors().iter().count();
         Layout { plan, specialisation, tables, weights, constants, tensors, sizes }
+    }
+
+    /// The same within so many bytes: where all blocks and shards take more, there are fewer, down to one. Gradients are
+    /// summed in as many shards, so their bits depend on it.
+    ///
+    /// # Errors
+    /// The bytes that the least takes, where that is more.
+    pub fn within(
+        compiled: &Compiled,
+        plan: Plan,
+        specialisation: Specialisation,
+        limit: usize,
+    ) -> Result<Self, usize> {
+        let mut layout = Layout::new(compiled, plan, specialisation);
+        while layout.bytes() > limit {
+            if !layout.halve() {
+                return Err(layout.bytes());
+            }
+        }
+        Ok(layout)
+    }
+
+    /// Halves the number of shards or blocks whose buffers take most. Returns whether there were several.
+    fn halve(&mut self) -> bool {
+        let fields = self.fields();
+        let bytes = |name| {
+            let named = fields.iter().find(|field| field.name == name);
+            named.map_or(0, |field| field.bytes())
+        };
+        let Sizes { shards, blocks, network_blocks, .. } = &mut self.sizes;
+        let network = if *network_blocks > *blocks { bytes("workspace") } else { 0 };
+        let mut counts = [
+            (bytes("partial"), shards),
+            (bytes("workspace"), blocks),
+            (bytes("network_partial").max(network), network_blocks),
+        ];
+        let several = counts.iter_mut().filter(|(bytes, count)| *bytes > 0 && **count > 1);
+        match several.max_by_key(|(bytes, _)| *bytes) {
+            Some((_, count)) => **count /= 2,
+            None => return false,
+        }
+        true
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The runs of rows, and of sectors, that gradients are summed over, each by itself.
+    pub(super) fn sums(&self) -> [usize; 2] {
+        [self.sizes.shards, self.sizes.network_blocks]
     }
 
     /// The tables that never change, with the names of the buffers that hold them.
@@ -237,13 +302,30 @@ impl Layout {
         (blocks > 0).then_some(Launch { kernel, blocks, threads, shared_bytes })
     }
 
+    /// The kernels that it is for.
+    pub fn specialisation(&self) -> &Specialisation {
+        &self.specialisation
+    }
+
+    /// How near to the truth the kernels are.
+    pub fn accuracy(&self) -> Accuracy {
+        Accuracy::of(&self.plan, &self.specialisation)
+    }
+
     /// Bytes of all buffers.
     pub fn bytes(&self) -> usize {
-        let of = |field: Field| match field.content {
-            Content::Buffer { bytes, .. } => bytes,
-            Content::Number(_) => 0,
-        };
-        self.fields().into_iter().map(of).sum()
+        self.fields().iter().map(Field::bytes).sum()
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Specialisation { threads, shared, arenas, .. } = &self.specialisation;
+        let Sizes { pitch, shards, blocks, .. } = self.sizes;
+        let memory = if *shared { "shared" } else { "global" };
+        writeln!(f, "device threads={threads} pitch={pitch} shards={shards} blocks={blocks}")?;
+        writeln!(f, "  bytes={} arena rows={} in {memory} memory", self.bytes(), arenas.largest())?;
+        writeln!(f, "  {}", self.accuracy())
     }
 }
 

@@ -25,6 +25,8 @@ pub const FORMAT: u32 = 1;
 pub struct Manifest {
     format: u32,
     architecture: String,
+    /// Of sums on tensor cores.
+    precision: &'static str,
     batch: u32,
     /// Rows that there is room for.
     pitch: usize,
@@ -90,6 +92,7 @@ impl Manifest {
         Manifest {
             format: FORMAT,
             architecture: architecture.to_string(),
+            precision: layout.specialisation.precision.name(),
             batch: layout.plan.batch,
             pitch: layout.pitch(),
             lanes: LANES,

@@ -18,6 +18,7 @@ mod gpu;
 mod held;
 mod layout;
 mod manifest;
+mod precision;
 mod raw;
 mod stepper;
 mod tables;
@@ -34,10 +35,10 @@ pub use self::executable::DeviceExecutable;
 pub use self::gpu::Gpu;
 pub use self::layout::Layout;
 pub use self::manifest::Manifest;
+pub use self::precision::{Accuracy, Precision};
 pub use self::tables::Arenas;
 use crate::compile::Compiled;
 use crate::diag::Diagnostic;
-use crate::plan::Plan;
 
 /// A plan, ready to run on the first GPU of this machine.
 pub type CudaExecutable = DeviceExecutable<Gpu>;
@@ -50,19 +51,18 @@ pub fn probe() -> Result<Architecture, Diagnostic> {
     gpu::open().map(|(_, architecture)| architecture)
 }
 
-/// Prepares a plan of `compiled` for the first GPU of this machine; `threads` are the host's, 0 for as many
-/// as it has. Modules are looked for in the cache, and kept there.
+/// Prepares a layout of `compiled` for the first GPU of this machine; `threads` are the host's, 0 for as many as it
+/// has. Modules are looked for in the cache, and kept there.
 ///
 /// # Errors
-/// E0701 for what the machine lacks, E0702 for a plan that may not be run.
+/// E0701 for what the machine lacks, E0702 for a plan that may not be run or takes more memory than is free.
 pub fn executable(
     compiled: Arc<Compiled>,
-    plan: Plan,
+    layout: Layout,
     threads: usize,
     cache: Option<&Cache>,
 ) -> Result<CudaExecutable, Diagnostic> {
-    let specialisation = Specialisation::of(&plan, &compiled.parameters);
-    let gpu = Gpu::new(&source(&specialisation), specialisation.shared_bytes(), cache)?;
-    let layout = Layout::new(&compiled, plan, specialisation);
+    let specialisation = layout.specialisation();
+    let gpu = Gpu::new(&source(specialisation), specialisation.shared_bytes(), cache)?;
     DeviceExecutable::new(compiled, layout, gpu, threads)
 }

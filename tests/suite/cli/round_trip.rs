@@ -236,6 +236,8 @@ fn a_benchmark_reports_what_programs_read() {
     for key in ["train_step_ms", "eval_ms", "samples_per_second", "peak_fraction"] {
         assert!(json[key].as_f64().is_some_and(|number| number > 0.0), "{key} in {json}");
     }
+    let off = json["log_p_error"].as_f64();
+    assert!(off.is_some_and(|off| (0.0..1e-4).contains(&off)), "{json}");
 }
 
 #[test]

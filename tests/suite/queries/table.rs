@@ -160,7 +160,7 @@ fn answers(compiled: &Arc<Compiled>) -> [&'static str; COLUMNS.len()] {
     };
     let for_device = made(Purpose::Evaluate, Sharing::Off);
     let device = check(&for_device)
-        .map(|()| cuda::Specialisation::of(&for_device, &compiled.parameters))
+        .map(|()| cuda::Specialisation::of(&for_device, &compiled.parameters, cuda::Precision::F32))
         .map_err(|fault| Diagnostic::new(Code::E0702, fault.to_string()));
     let data = Dataset::from_rows(circuit.variables(), [row.clone()]).unwrap();
     let on_cpu =
