@@ -296,7 +296,8 @@ pub struct Query {
     /// output).
     #[arg(short, value_name = "F", default_value = "-")]
     pub output: PathBuf,
-    /// How to run. Log-likelihoods and conditionals are the engine's; all else is computed in double precision.
+    /// How to run. Log-likelihoods are the engine's, and conditionals the CPU engine's where `--memory` does not
+    /// limit it; all else is computed in double precision.
     #[command(flatten)]
     pub run: Run,
 }

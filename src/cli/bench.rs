@@ -117,17 +117,23 @@ fn train_step(args: &Bench, ready: &Ready, data: &Dataset) -> Result<f64, Failur
     let mut gradient = vec![0.0; flat.len()];
     let mut batches = Batches::new(0, data.rows(), batch as usize);
     let mut log_p = vec![0.0; batches.size()];
-    if let Some(stepper) = executable.stepper() {
-        stepper.begin(data, &flat, optimizer.moments());
-        return Ok(seconds(|step| {
-            stepper.step(data, batches.draw(step), optimizer.next_step(1.0), &mut log_p);
-        }));
+    let took = match executable.stepper() {
+        Some(stepper) => {
+            stepper.begin(data, &flat, optimizer.moments());
+            seconds(|step| {
+                stepper.step(data, batches.draw(step), optimizer.next_step(1.0), &mut log_p);
+            })
+        }
+        None => seconds(|step| {
+            let rows = batches.draw(step);
+            executable.gradient(&flat, data, rows, &mut log_p, &mut gradient);
+            optimizer.step(1.0, &mut flat, &gradient);
+        }),
+    };
+    match executable.fault() {
+        Some(fault) => Err(fault.into()),
+        None => Ok(took),
     }
-    Ok(seconds(|step| {
-        let rows = batches.draw(step);
-        executable.gradient(&flat, data, rows, &mut log_p, &mut gradient);
-        optimizer.step(1.0, &mut flat, &gradient);
-    }))
 }
 
 /// Measures an evaluation of batches.
@@ -166,7 +172,8 @@ fn off(executable: &mut dyn Executable, compiled: &Compiled, flat: &[f32], data:
         let expected = reference::log_likelihood(circuit, &values, &row);
         if expected == found { 0.0 } else { (expected - found).abs() }
     });
-    off.fold(0.0, f64::max)
+    // Of numbers, and of what is none, the latter.
+    off.fold(0.0, |most, off| if off.is_nan() { off } else { off.max(most) })
 }
 
 /// Mean seconds of a call, which is told its number.

@@ -45,7 +45,8 @@ struct Report {
 /// # Errors
 /// Every fault of the circuit and of the request; E0701 for what CUDA lacks on this machine.
 pub fn run(args: &Compile) -> Result<Answer, Failure> {
-    run::check_for(&args.run, on_device(args))?;
+    let has_kernels = matches!(args.emit, Some(Emit::Cuda | Emit::Ptx));
+    run::check_for(&args.run, on_device(args) || has_kernels)?;
     let architecture = cuda::architecture(&args.target)?;
     let start = Instant::now();
     let source = load::whole(&args.circuit, args.data.as_deref())?;

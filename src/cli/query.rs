@@ -315,6 +315,11 @@ fn conditionals(
         }
         false => model.conditionals_as_written(rows),
     };
+    let log_p = |row| found.log_p(row);
+    let is_fault = |&row: &usize| log_p(row).is_nan() || log_p(row) == f64::INFINITY;
+    if let Some(row) = (0..found.rows()).find(is_fault) {
+        return Err(not_a_likelihood(args, NotALikelihood { row, log_p: log_p(row) }).into());
+    }
     let variables = model.compiled.written.variables();
     let reply = |row| Reply::conditionals(variables, &found, row, json);
     Ok((0..found.rows()).into_par_iter().map(reply).collect())

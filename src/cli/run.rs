@@ -23,7 +23,9 @@ pub fn check_for(run: &Run, device: bool) -> Result<(), Failure> {
     if run.precision != PrecisionName::F32 && !device {
         let fault =
             Diagnostic::new(Code::E0702, "the CPU engine has single precision and no other");
-        return Err(fault.help("leave `--precision` out, or add `--engine cuda`").into());
+        let help =
+            "leave `--precision` out, or add `--engine cuda`, or to compile `--target cuda:sm_NN`";
+        return Err(fault.help(help).into());
     }
     if run.engine == EngineName::Cuda {
         cuda::probe()?;

@@ -42,8 +42,13 @@ impl<T: Real> Counts<T> {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.weights.fill(T::zero());
-        self.leaves.fill(T::zero());
+        self.fill(T::zero());
+    }
+
+    /// Makes all counts one number: none, where they are not known.
+    pub(crate) fn fill(&mut self, number: T) {
+        self.weights.fill(number);
+        self.leaves.fill(number);
     }
 
     /// The statistics of a distribution, [units, statistics_len] of its family (see

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 
 use super::layout::{Form, Kind, NARROW, Placed, Read, Through, Value};
 
-/// Values that one table of a bundle is made of, at the most.
+/// Values that one table of a bundle is made of, at the most: eight columns of two states are fifteen; only
+/// columns of one state may be more, and what a bundle works in is to stay in a core's first cache.
 const MOST_NODES: usize = 64;
 
 /// Tables of one form.

@@ -126,6 +126,6 @@ pub(super) fn placed(
 }
 
 /// Whether sums of this shape have a kernel of their own on narrow rows: square, or of one unit.
-fn fits(width: usize, units: usize) -> bool {
+pub(super) fn fits(width: usize, units: usize) -> bool {
     width <= NARROW && (units == width || units == 1)
 }

@@ -457,13 +457,13 @@ impl<D: Device> Executable for DeviceExecutable<D> {
         let tally =
             self.guarded(log_p, |this, log_p| this.count(parameters, data, rows, log_p, counts));
         if self.fault.is_some() {
-            counts.weights.fill(f32::NAN);
+            counts.fill(f32::NAN);
         }
         Some(tally)
     }
 
     /// Copies the data to the device, and keeps nothing in the memory of the host. Where they do not fit, batches are
-    /// copied as before.
+    /// copied as before, but for whole steps of learning, which find nothing to draw from and end the run.
     fn prepare_within(&mut self, data: &Dataset, _limit: usize) -> usize {
         if self.fault.is_none() {
             let _ = self.hold(data);

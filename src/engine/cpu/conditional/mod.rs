@@ -104,7 +104,8 @@ impl CpuExecutable {
         let Conditionals { log_p, numbers, .. } = &mut found;
         let at_once = tiles * LANES;
         let tasks = rows.par_chunks(at_once).zip(log_p.par_chunks_mut(at_once));
-        // Every row has a number, so that chunks are as many.
+        // A circuit has a variable, and each a number, so that chunks are as many.
+        debug_assert!(width > 0);
         let tasks = tasks.zip(numbers.par_chunks_mut(at_once * width.max(1)));
         let in_doubt: Vec<Vec<u32>> = tasks
             .enumerate()

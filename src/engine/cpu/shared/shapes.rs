@@ -20,7 +20,7 @@ macro_rules! by_shape {
             (6, 6) => by_shape!(@call $run, [$($generic),*, 6, 6], $args),
             (7, 7) => by_shape!(@call $run, [$($generic),*, 7, 7], $args),
             (8, 8) => by_shape!(@call $run, [$($generic),*, 8, 8], $args),
-            _ => {}
+            shape => debug_assert!(false, "no kernel of shape {shape:?}"),
         }
     };
     (@call $run:ident, [$($generic:tt),*], ($($arg:expr),* $(,)?)) => {
