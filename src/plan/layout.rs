@@ -148,39 +148,12 @@ pub(crate) fn stride(narrow: bool, units: usize) -> usize {
 }
 
 impl Layout {
+    /// The layout of a program for such rows.
     pub(crate) fn new(program: &Program, spaces: &Spaces, known: Rows<'_>) -> Self {
         let Rows { most: rows, missing, seen, .. } = known;
         let widest = program.widest().max(program.scratch_rows as usize);
         let narrow = widest <= NARROW;
-        let beside = spaces_beside(program, spaces, narrow && known.batches);
-        let pays = |domain: f64, seen: f64, beside: bool| match beside {
-            true => domain <= SPARSE_BESIDE.0 * seen + SPARSE_BESIDE.1,
-            false => domain <= SPARSE * seen,
-        };
-        let kind = |space: usize| {
-            let seen = seen.map_or(f64::INFINITY, |seen| seen[space]);
-            match spaces.domain(space, missing) {
-                // A column's states lie in a table already.
-                Some(domain) if spaces.spaces[space].width <= 1 => Kind::Table(domain as u32),
-                Some(domain) if known.may_be_table(domain) => {
-                    match pays(domain as f64, seen, beside[space]) {
-                        true => Kind::Table(domain as u32),
-                        false => Kind::Listed,
-                    }
-                }
-                _ if space < known.interned => Kind::Listed,
-                _ => Kind::Each,
-            }
-        };
-        let mut kinds: Vec<Kind> = (0..spaces.spaces.len()).map(kind).collect();
-        // What is projected from a table is one.
-        for pair in spaces.projections.iter().rev() {
-            if let (Kind::Table(_), Some(domain)) =
-                (kinds[pair.from as usize], spaces.domain(pair.to as usize, missing))
-            {
-                kinds[pair.to as usize] = Kind::Table(domain as u32);
-            }
-        }
+        let kinds = kinds(program, spaces, known, narrow);
         let most = |(space, kind): (usize, &Kind)| match *kind {
             Kind::Table(entries) => entries as usize,
             Kind::Listed => {
@@ -190,44 +163,14 @@ impl Layout {
             Kind::Each => rows,
         };
         let most: Vec<usize> = kinds.iter().enumerate().map(most).collect();
-        let radix: Vec<Vec<u32>> = (0..kinds.len())
-            .map(|space| match kinds[space] {
-                Kind::Table(_) => radix(spaces, space, missing),
-                Kind::Listed | Kind::Each => Vec::new(),
-            })
-            .collect();
-        let map = |projection: &Projection| {
-            let (from, to) = (projection.from as usize, projection.to as usize);
-            match kinds[from] {
-                Kind::Table(entries) => {
-                    let columns = |space: usize| &spaces.spaces[space].columns[..];
-                    project(entries, (columns(from), &radix[from]), (columns(to), &radix[to]))
-                }
-                Kind::Listed | Kind::Each => Vec::new(),
-            }
-        };
-        let maps: Vec<Vec<u32>> = spaces.projections.iter().map(map).collect();
+        let (radix, maps) = between_tables(spaces, &kinds, missing);
         let mut sizes = Sizes { weights: weights(program, narrow), ..Sizes::default() };
         sizes.formed = BLOCK * stride(narrow, widest);
         let take = |at: &mut usize, count: usize| {
             *at += count;
             *at - count
         };
-        let mut is_read = vec![false; program.values.len()];
-        program.inputs.iter().for_each(|input| is_read[input.value as usize] = true);
-        let values = program.values.iter().enumerate();
-        let values: Vec<Value> = values
-            .map(|(id, value)| {
-                let space = spaces.of_value[id] as usize;
-                let (units, most) = (value.units as usize, most[space]);
-                let stride = stride(narrow, units);
-                let (rows, entries) = (sizes.rows, sizes.entries);
-                sizes.rows += most * stride;
-                sizes.entries += most;
-                let (learns, is_read) = (value.learns, is_read[id]);
-                Value { id, space, rows, stride, units, entries, learns, is_read }
-            })
-            .collect();
+        let values = values(program, spaces, &most, narrow, &mut sizes);
         let count = |space: usize| match kinds[space] {
             Kind::Table(_) => 0,
             Kind::Listed | Kind::Each => most[space],
@@ -255,16 +198,10 @@ impl Layout {
         };
         let step = |step: &Step| placed(step, values[step.output as usize], narrow, read);
         let steps: Vec<Placed> = program.steps.iter().map(step).collect();
-        let (bundles, bundled) = match known.batches {
-            true => bundles(&steps, &program.outputs, &kinds, &maps),
+        let (bundles, others) = match known.batches {
+            true => apart(bundles(&steps, &program.outputs, &kinds, &maps), &steps),
             false => (Vec::new(), Vec::new()),
         };
-        let mut others = Vec::new();
-        if !bundles.is_empty() {
-            let single = steps.iter().zip(bundled).filter(|(_, bundled)| !bundled);
-            others.extend(single.map(|(&step, _)| step));
-            others.shrink_to_fit();
-        }
         sizes.bundle = bundles.iter().map(Bundle::room).max().unwrap_or(0);
         let longest = most.iter().copied().max().unwrap_or(0).max(rows);
         let ramp = (0..longest as u32).collect();
@@ -275,13 +212,7 @@ impl Layout {
             Kind::Each => each,
         };
         let expected = kinds.iter().enumerate().map(expected).collect();
-        let is_found = |&projection: &u32| {
-            let from = spaces.projections[projection as usize].from as usize;
-            !matches!(kinds[from], Kind::Table(_))
-        };
-        let projections = 0..spaces.projections.len() as u32;
-        let mut into: Vec<u32> = projections.filter(is_found).collect();
-        into.sort_by_key(|&projection| spaces.projections[projection as usize].to);
+        let into = by_target(spaces, &kinds);
         let rows = known.expected;
         Layout {
             narrow,
@@ -402,6 +333,119 @@ impl Layout {
     ) -> impl Iterator<Item = (u32, u32)> + use<'a> {
         spaces.spaces[table].columns.iter().copied().zip(self.radix[table].iter().copied())
     }
+}
+
+/// How the entries of each space are found.
+fn kinds(program: &Program, spaces: &Spaces, known: Rows<'_>, narrow: bool) -> Vec<Kind> {
+    let Rows { missing, seen, .. } = known;
+    let beside = spaces_beside(program, spaces, narrow && known.batches);
+    let pays = |domain: f64, seen: f64, beside: bool| match beside {
+        true => domain <= SPARSE_BESIDE.0 * seen + SPARSE_BESIDE.1,
+        false => domain <= SPARSE * seen,
+    };
+    let kind = |space: usize| {
+        let seen = seen.map_or(f64::INFINITY, |seen| seen[space]);
+        match spaces.domain(space, missing) {
+            // A column's states lie in a table already.
+            Some(domain) if spaces.spaces[space].width <= 1 => Kind::Table(domain as u32),
+            Some(domain) if known.may_be_table(domain) => {
+                match pays(domain as f64, seen, beside[space]) {
+                    true => Kind::Table(domain as u32),
+                    false => Kind::Listed,
+                }
+            }
+            _ if space < known.interned => Kind::Listed,
+            _ => Kind::Each,
+        }
+    };
+    let mut kinds: Vec<Kind> = (0..spaces.spaces.len()).map(kind).collect();
+    // What is projected from a table is one.
+    for pair in spaces.projections.iter().rev() {
+        if let (Kind::Table(_), Some(domain)) =
+            (kinds[pair.from as usize], spaces.domain(pair.to as usize, missing))
+        {
+            kinds[pair.to as usize] = Kind::Table(domain as u32);
+        }
+    }
+    kinds
+}
+
+/// For each table what states of its columns add to an entry's number, and for each projection between tables
+/// what each entry becomes.
+fn between_tables(
+    spaces: &Spaces,
+    kinds: &[Kind],
+    missing: bool,
+) -> (Vec<Vec<u32>>, Vec<Vec<u32>>) {
+    let radix: Vec<Vec<u32>> = (0..kinds.len())
+        .map(|space| match kinds[space] {
+            Kind::Table(_) => radix(spaces, space, missing),
+            Kind::Listed | Kind::Each => Vec::new(),
+        })
+        .collect();
+    let map = |projection: &Projection| {
+        let (from, to) = (projection.from as usize, projection.to as usize);
+        match kinds[from] {
+            Kind::Table(entries) => {
+                let columns = |space: usize| &spaces.spaces[space].columns[..];
+                project(entries, (columns(from), &radix[from]), (columns(to), &radix[to]))
+            }
+            Kind::Listed | Kind::Each => Vec::new(),
+        }
+    };
+    let maps = spaces.projections.iter().map(map).collect();
+    (radix, maps)
+}
+
+/// Where the values lie, which have at most so many entries in each space; counted in `sizes`.
+fn values(
+    program: &Program,
+    spaces: &Spaces,
+    most: &[usize],
+    narrow: bool,
+    sizes: &mut Sizes,
+) -> Vec<Value> {
+    let mut is_read = vec![false; program.values.len()];
+    program.inputs.iter().for_each(|input| is_read[input.value as usize] = true);
+    let values = program.values.iter().enumerate();
+    values
+        .map(|(id, value)| {
+            let space = spaces.of_value[id] as usize;
+            let (units, most) = (value.units as usize, most[space]);
+            let stride = stride(narrow, units);
+            let (rows, entries) = (sizes.rows, sizes.entries);
+            sizes.rows += most * stride;
+            sizes.entries += most;
+            let (learns, is_read) = (value.learns, is_read[id]);
+            Value { id, space, rows, stride, units, entries, learns, is_read }
+        })
+        .collect()
+}
+
+/// The bundles, and the steps that are in none if there are some: else that is all of them.
+fn apart(
+    (bundles, bundled): (Vec<Bundle>, Vec<bool>),
+    steps: &[Placed],
+) -> (Vec<Bundle>, Vec<Placed>) {
+    let mut others = Vec::new();
+    if !bundles.is_empty() {
+        let single = steps.iter().zip(bundled).filter(|(_, bundled)| !bundled);
+        others.extend(single.map(|(&step, _)| step));
+        others.shrink_to_fit();
+    }
+    (bundles, others)
+}
+
+/// The projections from spaces that are no tables, by the space they go to.
+fn by_target(spaces: &Spaces, kinds: &[Kind]) -> Vec<u32> {
+    let is_found = |&projection: &u32| {
+        let from = spaces.projections[projection as usize].from as usize;
+        !matches!(kinds[from], Kind::Table(_))
+    };
+    let projections = 0..spaces.projections.len() as u32;
+    let mut into: Vec<u32> = projections.filter(is_found).collect();
+    into.sort_by_key(|&projection| spaces.projections[projection as usize].to);
+    into
 }
 
 /// The spaces all of whose values may be run side by side, if any may: look-ups, and sums over products
