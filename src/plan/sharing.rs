@@ -6,6 +6,9 @@ use super::{LANES, Plan, Program, Purpose, Sharing, Spaces};
 
 /// Bytes of values that a worker may need to share those of a program; beyond it is not shared.
 const MOST_BYTES: usize = 64 << 20;
+/// Sharing is to save so much at least: cycles are an estimate, and data are interned first, which takes up
+/// to an epoch where rows agree little.
+const WORTH: f64 = 0.85;
 /// Bytes of values that are kept for the way back rather than made again.
 const KEPT_BYTES: usize = 64 << 20;
 
@@ -54,7 +57,7 @@ impl Plan {
             Sharing::Off => false,
             Sharing::WherePays => {
                 let (shared, dense) = layout.cycles(self.purpose == Purpose::Train);
-                shared < dense
+                shared < WORTH * dense
             }
             Sharing::Wherever => true,
         }
