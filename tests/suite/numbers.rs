@@ -116,6 +116,27 @@ fn rows_between_the_peaks_of_a_mixture_go_through_the_log_domain_and_agree() {
 }
 
 #[test]
+fn rows_whose_densities_leave_single_precision_are_as_likely_as_the_oracle_says() {
+    let compiled = made(peaked());
+    let flat = initial(&compiled);
+    let double: Vec<f64> = flat.iter().map(|&value| value.into()).collect();
+    for far in [1e3, 3e4, 1e5, 1e7, 1e15, 1e20, 3e37] {
+        let row = |index: usize| {
+            let sign = if index.is_multiple_of(2) { 1.0 } else { -1.0 };
+            let near = (!index.is_multiple_of(3)).then_some(20.0);
+            vec![Some(sign * far), Some((index % 5 % 2) as f32), near]
+        };
+        let data = data_of(&compiled, (0..100).map(row).collect());
+        let (log_p, ..) = by_cpu("far", &compiled, &flat, &data, Schedule::Wide, 2);
+        let expected = by_reference(&compiled, &double, &data).log_p;
+        for (found, expected) in log_p.iter().zip(&expected) {
+            let most = 1e-5 * expected.abs().max(1.0);
+            assert!((found - expected).abs() <= most, "{far}: {found}, not {expected}");
+        }
+    }
+}
+
+#[test]
 fn frozen_weights_that_single_precision_holds_one_by_one_are_not_lost_together() {
     let small = || WeightSource::Frozen(vec![1.0, 1e-30]);
     let mut circuit = Circuit::new(Variables::binary(1));

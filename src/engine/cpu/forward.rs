@@ -6,15 +6,15 @@
 
 use pulp::Simd;
 
+use super::densities::{exponentiate, log_counts, log_densities, log_rows};
 use super::kernels::{
-    LOSS, add_exponents, align_rows, guarded_product, indicators, matrix, mind_terms, power,
-    product, raise,
+    add_exponents, align_rows, guarded_product, indicators, matrix, mind_terms, power, product,
+    raise,
 };
 use super::kronecker::pairs;
 use super::product_sum::{Binary, Exponents, Factor, is_small, lookup_binary, product_sum};
 use super::sparse;
 use super::tile::{Arenas, Scratch, exponent_span, span};
-use crate::leaf::counts::{is_count, ln_factorial};
 use crate::plan::{Column, INDICATORS, Input, LANES, NOWHERE, Op, Program, Step, Value};
 use crate::simd::Matrix;
 
@@ -169,6 +169,7 @@ pub(super) fn operand<'a, S: Simd>(
     lookup(simd, unit, &unit.program.steps[value.step as usize], states, out);
     out
 }
+
 /// A look-up in a table [units, states].
 fn lookup<S: Simd>(
     simd: S,
@@ -225,7 +226,8 @@ fn other<S: Simd>(
         Op::Gaussian { column, table } => {
             let mut fixed = [0.0; LANES];
             let column = unit.column(column, &mut fixed);
-            log_densities(column, unit.table(table, units * 3), &mut arenas.values[out.clone()]);
+            let table = unit.table(table, units * 3);
+            log_densities(simd, column, table, &mut arenas.values[out.clone()]);
         }
         Op::LogLookup { column, table, states } => {
             let mut fixed = [0.0; LANES];
@@ -257,7 +259,8 @@ fn other<S: Simd>(
             let input = unit.value(&unit.program.inputs(step)[0]);
             let formed = &mut scratch.formed[..units * LANES];
             formed.copy_from_slice(&arenas.values[span(input.rows, input.units)]);
-            exponentiate(formed, &mut exponents, &mut bound);
+            let variables = unit.data.len() / LANES;
+            exponentiate(simd, formed, variables, &mut exponents, &mut bound);
             arenas.values[out.clone()].copy_from_slice(formed);
         }
         Op::Product | Op::Kronecker | Op::ProductSum { .. } => {
@@ -435,68 +438,4 @@ fn exponents_of<'a>(value: &Value, arenas: &'a Arenas<'_>) -> &'a [i32] {
 pub(super) fn alignment(value: &Value, arenas: &Arenas<'_>, common: &[i32; LANES]) -> [f32; LANES] {
     let own = exponents_of(value, arenas);
     std::array::from_fn(|lane| power(own[lane], common[lane]))
-}
-
-/// ln N(x; mean, var) of each unit, from its mean, 1/variance and −½ ln(2π variance); zero where x is
-/// missing. Each is rounded to f32: by up to 6e-8 of itself, which far from a mean is a relative error
-/// of the density that much larger.
-fn log_densities(column: &[f32], table: &[f32], out: &mut [f32]) {
-    for (unit, out) in table.chunks_exact(3).zip(out.chunks_exact_mut(LANES)) {
-        for (out, &x) in out.iter_mut().zip(column) {
-            let d = x - unit[0];
-            *out = if x.is_nan() { 0.0 } else { unit[2] - 0.5 * d * d * unit[1] };
-        }
-    }
-}
-
-/// Entries of a table of logarithms, [units, states]; zero where x is missing.
-fn log_rows(column: &[f32], table: &[f32], states: usize, out: &mut [f32]) {
-    for (row, out) in table.chunks_exact(states).zip(out.chunks_exact_mut(LANES)) {
-        for (out, &x) in out.iter_mut().zip(column) {
-            *out = if x.is_nan() { 0.0 } else { row[x as usize] };
-        }
-    }
-}
-
-/// ln p(x) of each unit of a Poisson leaf, from the logarithm of its rate; zero where x is missing.
-/// Its terms are far larger than what they add up to, so they are f64.
-fn log_counts(column: &[f32], log_rates: &[f32], out: &mut [f32]) {
-    let mut factorials = [0.0; LANES];
-    for (factorial, &x) in factorials.iter_mut().zip(column).filter(|(_, x)| !x.is_nan()) {
-        // What is no count has infinitely much against it.
-        *factorial = match is_count(x.into()) {
-            true => ln_factorial(x.into()),
-            false => f64::INFINITY,
-        };
-    }
-    for (&log_rate, out) in log_rates.iter().zip(out.chunks_exact_mut(LANES)) {
-        let log_rate = f64::from(log_rate);
-        let rate = log_rate.exp();
-        for ((out, &x), factorial) in out.iter_mut().zip(column).zip(&factorials) {
-            let log = f64::from(x) * log_rate - rate - factorial;
-            *out = if x.is_nan() { 0.0 } else { log as f32 };
-        }
-    }
-}
-
-/// From logarithms to mantissas: the largest of a lane comes to lie in [1, 2) times rounding. Taken
-/// in f64, so that a large logarithm keeps its digits.
-fn exponentiate(rows: &mut [f32], exponents: &mut [i32; LANES], bound: &mut [f32; LANES]) {
-    for lane in 0..LANES {
-        let logs = rows.iter().skip(lane).step_by(LANES);
-        let top = logs.fold(f32::NEG_INFINITY, |top, &log| top.max(log));
-        let exponent = match top.is_finite() {
-            true => (f64::from(top) * std::f64::consts::LOG2_E).floor(),
-            false => 0.0,
-        };
-        exponents[lane] = exponent as i32;
-        for unit in rows.iter_mut().skip(lane).step_by(LANES) {
-            let log = *unit;
-            *unit = (f64::from(log) - exponent * std::f64::consts::LN_2).exp() as f32;
-            if *unit < LOSS && log > f32::NEG_INFINITY {
-                *unit = 0.0;
-                bound[lane] += LOSS;
-            }
-        }
-    }
 }

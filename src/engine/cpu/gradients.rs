@@ -4,6 +4,7 @@
 use pulp::Simd;
 
 use super::backward::Gather;
+use super::densities::moments;
 use super::forward::Unit;
 use super::kernels::{indicators, outer, partial_outer};
 use super::logs::{GatherLogs, LogRow};
@@ -54,7 +55,7 @@ impl Gather for Sums<'_> {
             Op::Lookup { column, table, states } => {
                 self.lookup(simd, unit, (column, table, states as usize), gradient, scratch);
             }
-            Op::Gaussian { column, table } => self.gaussian(unit, column, table, gradient),
+            Op::Gaussian { column, table } => self.gaussian(simd, unit, (column, table), gradient),
             Op::LogLookup { column, table, states } => {
                 self.rows(unit, (column, table, states as usize), gradient);
             }
@@ -110,21 +111,21 @@ impl Sums<'_> {
         }
     }
 
-    fn gaussian(&mut self, unit: &Unit<'_>, column: u32, table: u32, gradient: &[f32]) {
+    fn gaussian<S: Simd>(
+        &mut self,
+        simd: S,
+        unit: &Unit<'_>,
+        (column, table): (u32, u32),
+        gradient: &[f32],
+    ) {
         let mut fixed = [0.0; LANES];
         let column = unit.column(column, &mut fixed);
         for (index, d) in gradient.chunks_exact(LANES).enumerate() {
             let at = table as usize + 3 * index;
             let (mean, precision) = (unit.coefficients[at], unit.coefficients[at + 1]);
-            let (mut first, mut second, mut zeroth) = (0.0, 0.0, 0.0);
-            // In f64: rows far out on either side cancel.
-            for (&d, &x) in d.iter().zip(column).filter(|(_, x)| !x.is_nan()) {
-                let (d, off) = (f64::from(d), f64::from(x - mean));
-                first += d * off;
-                second += d * off * off;
-                zeroth += d;
-            }
-            let sums = [first * f64::from(precision), -0.5 * second, zeroth];
+            let mut sums = [0.0; 3];
+            moments(simd, column, mean, d, &mut sums);
+            let sums = [sums[0] * f64::from(precision), -0.5 * sums[1], sums[2]];
             sums.iter().enumerate().for_each(|(i, &sum)| self.add(at + i, sum as f32));
         }
     }

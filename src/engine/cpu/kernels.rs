@@ -342,11 +342,10 @@ fn traced(bound: f32) -> f32 {
 /// to the product's scale.
 pub(super) fn inherited(bounds: (f32, f32), tops: (f32, f32), scale: f32) -> f32 {
     let ((a, b), (top_a, top_b)) = (bounds, tops);
-    let reaches = (a > 0.0 && (top_b > 0.0 || b > 0.0)) || (b > 0.0 && top_a > 0.0);
-    match reaches {
-        true => traced((a * top_b + b * top_a + a * b) * scale),
-        false => 0.0,
-    }
+    // Without a branch, so that lanes go side by side.
+    let reaches = ((a > 0.0) & ((top_b > 0.0) | (b > 0.0))) | ((b > 0.0) & (top_a > 0.0));
+    let reached = traced((a * top_b + b * top_a + a * b) * scale);
+    if reaches { reached } else { 0.0 }
 }
 
 kernel!(
@@ -400,27 +399,53 @@ fn run_guarded_product<S: Simd>(
 ) {
     run_product(simd, a, b, out, scale, exponents);
     let (scale, bound) = (&mut scale[..LANES], &mut bound[..LANES]);
-    let tops = [tops_of(a), tops_of(b)];
+    let bounds = [bound_a, bound_b].map(|bounds| *bounds.first_chunk().unwrap_or(&[0.0; LANES]));
+    if keeps_all(simd, out, scale, &bounds) {
+        return bound.fill(0.0);
+    }
+    let (tops, [bound_a, bound_b]) = ([tops_of(a), tops_of(b)], bounds);
+    let (mut floor, mut most) = ([LOSS; LANES], [LOSS; LANES]);
     for lane in 0..LANES {
-        let of = |bounds: &[f32]| bounds.get(lane).copied().unwrap_or(0.0);
-        let (bound_a, bound_b) = (of(bound_a), of(bound_b));
-        bound[lane] = inherited((bound_a, bound_b), (tops[0][lane], tops[1][lane]), scale[lane]);
+        let (bounds, tops) = ((bound_a[lane], bound_b[lane]), (tops[0][lane], tops[1][lane]));
+        bound[lane] = inherited(bounds, tops, scale[lane]);
+        // A top below the normal numbers has lost digits: all of its lane is lost, and that is
+        // anything up to the smallest normal number, which the scale makes two.
+        if scale[lane] >= SUBNORMAL {
+            (floor[lane], most[lane]) = (f32::INFINITY, 2.0);
+        }
     }
     let rows = a.chunks_exact(LANES).zip(b.chunks_exact(LANES));
     for (out, (a, b)) in out.chunks_exact_mut(LANES).zip(rows) {
         for lane in 0..LANES {
-            // A top below the normal numbers has lost digits: all of its lane is lost, and that is
-            // anything up to the smallest normal number, which the scale makes two.
-            let whole = scale[lane] >= SUBNORMAL;
-            let (floor, most) = if whole { (f32::INFINITY, 2.0) } else { (LOSS, LOSS) };
-            if out[lane] < floor && a[lane] > 0.0 && b[lane] > 0.0 {
-                out[lane] = 0.0;
-                bound[lane] += most;
-            }
+            let lost = (out[lane] < floor[lane]) & (a[lane] > 0.0) & (b[lane] > 0.0);
+            out[lane] = if lost { 0.0 } else { out[lane] };
+            bound[lane] += if lost { most[lane] } else { 0.0 };
         }
     }
     // No gradient flows through a lane that is zero; its scale could make one infinite.
     scale.iter_mut().filter(|scale| **scale >= SUBNORMAL).for_each(|scale| *scale = 0.0);
+}
+
+/// Whether nothing of a product is lost, and its factors lack nothing: so it is for most.
+#[inline(always)]
+fn keeps_all<S: Simd>(
+    simd: S,
+    product: &[f32],
+    scale: &[f32],
+    [bound_a, bound_b]: &[[f32; LANES]; 2],
+) -> bool {
+    let mut least = simd.splat_f32s(1.0);
+    for &unit in S::as_simd_f32s(product).0 {
+        least = simd.min_f32s(least, unit);
+    }
+    let (mut lacks, mut up) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
+    let bounds = S::as_simd_f32s(bound_a).0.iter().zip(S::as_simd_f32s(bound_b).0);
+    for ((&a, &b), &scale) in bounds.zip(S::as_simd_f32s(scale).0) {
+        lacks = simd.max_f32s(lacks, simd.max_f32s(a, b));
+        up = simd.max_f32s(up, scale);
+    }
+    let is_kept = simd.reduce_min_f32s(least) >= LOSS && simd.reduce_max_f32s(up) < SUBNORMAL;
+    is_kept && simd.reduce_max_f32s(lacks) == 0.0
 }
 
 /// The top of each lane.

@@ -68,7 +68,7 @@ fn run_pairs<S: Simd>(
         for (left, out) in left.chunks_exact(LANES).zip(out.chunks_exact_mut(LANES)) {
             for lane in 0..LANES {
                 let pair = left[lane] * down_left[lane] * b[lane];
-                let lost = pair < floor[lane] && left[lane] > 0.0 && right[lane] > 0.0;
+                let lost = (pair < floor[lane]) & (left[lane] > 0.0) & (right[lane] > 0.0);
                 out[lane] = if lost { 0.0 } else { pair };
                 bound[lane] += if lost { LOSS } else { 0.0 };
             }

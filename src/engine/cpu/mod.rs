@@ -11,6 +11,7 @@
 mod backward;
 mod bounded;
 mod conditional;
+mod densities;
 mod doubt;
 mod forward;
 mod gradients;
