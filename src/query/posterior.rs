@@ -69,8 +69,8 @@ impl<'a> Posterior<'a> {
             Op::Mixing { .. } => Vec::new(),
             _ => terms(self.circuit, node, 0).collect(),
         };
-        let (scaled, top) = scaled(&columns.iter().copied().map(log).collect::<Vec<f64>>());
-        Some(Terms { posterior: self, node, weights, columns, scaled, top })
+        let (scaled, _) = scaled(&columns.iter().copied().map(log).collect::<Vec<f64>>());
+        Some(Terms { posterior: self, node, weights, columns, scaled })
     }
 
     /// The factors of a unit of a product.
@@ -119,11 +119,9 @@ pub(super) struct Terms<'a> {
     posterior: &'a Posterior<'a>,
     node: NodeId,
     weights: WeightsId,
-    /// Of a sum layer, which all its units weigh: its columns, their values divided by the greatest,
-    /// and the logarithm of that.
+    /// Of a sum layer, which all its units weigh: its columns, and their values divided by the greatest.
     columns: Vec<(NodeId, usize)>,
     scaled: Vec<f64>,
-    top: f64,
 }
 
 impl Terms<'_> {
@@ -134,18 +132,19 @@ impl Terms<'_> {
     ) -> Box<dyn Iterator<Item = ((NodeId, usize), f64)> + '_> {
         let Posterior { circuit, values, logs, .. } = self.posterior;
         let weights = weights_of(circuit, values, self.weights, unit);
-        let whole = *logs.at(self.node, unit);
-        // Its own value, divided by the same.
-        let own = (whole - self.top).exp();
-        if !self.columns.is_empty() && own >= LEAST {
-            let shares = weights.iter().zip(&self.scaled).map(move |(w, term)| w * term / own);
+        // Shares are of what the terms here add up to, not of the unit's own logarithm: that of a row far out
+        // is so large that the digits after its point are gone.
+        let whole: f64 = weights.iter().zip(&self.scaled).map(|(w, term)| w * term).sum();
+        if !self.columns.is_empty() && whole >= LEAST {
+            let shares = weights.iter().zip(&self.scaled).map(move |(w, term)| w * term / whole);
             return Box::new(self.columns.iter().copied().zip(shares).filter(|term| term.1 > 0.0));
         }
-        let share = move |((input, unit), &w): (_, &f64)| {
-            ((input, unit), (w.ln() + logs.at(input, unit) - whole).exp())
-        };
-        let terms = terms(circuit, self.node, unit).zip(weights).map(share);
-        Box::new(terms.filter(|term| term.1 > 0.0))
+        let log = |((input, unit), &w): (_, &f64)| w.ln() + logs.at(input, unit);
+        let terms_of = || terms(circuit, self.node, unit).zip(weights);
+        let (scaled, _) = scaled(&terms_of().map(log).collect::<Vec<f64>>());
+        let whole: f64 = scaled.iter().sum();
+        let shares = terms_of().zip(scaled).map(move |((term, _), scaled)| (term, scaled / whole));
+        Box::new(shares.filter(|term| term.1 > 0.0))
     }
 }
 
