@@ -74,6 +74,9 @@ fn run_tables<S: Simd>(
     exponents: Option<&mut [i32]>,
     buffer: &mut [f32],
 ) {
+    if const { !fits::<S>() } {
+        return;
+    }
     let mut room = Room::of(bundle, buffer);
     for node in &bundle.nodes {
         evaluate(simd, bundle, node, layout, coefficients, &mut room);
@@ -122,6 +125,9 @@ fn run_tables_back<S: Simd>(
     d_coefficients: &mut [f32],
     buffer: &mut [f32],
 ) {
+    if const { !fits::<S>() } {
+        return;
+    }
     let mut room = Room::of(bundle, buffer);
     let Some((top, below)) = bundle.nodes.split_last() else { return };
     for node in below {

@@ -121,7 +121,7 @@ fn run_product_sum<S: Simd>(
     out: &mut [f32],
     exponents: &mut [i32],
 ) {
-    if fits::<S>() {
+    if const { fits::<S>() } {
         by_shape!(shape, product_sum_of[S](simd, a, b, weights, out, exponents));
     }
 }
@@ -178,7 +178,7 @@ fn run_product<S: Simd>(
     out: &mut [f32],
     exponents: &mut [i32],
 ) {
-    if !fits::<S>() {
+    if const { !fits::<S>() } {
         return;
     }
     let groups = S::as_mut_simd_f32s(out).0.as_chunks_mut::<NARROW>().0.iter_mut();
