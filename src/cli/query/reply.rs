@@ -128,10 +128,19 @@ pub fn moment_names(variables: &Variables, of: &[VarId]) -> Vec<String> {
     means.chain(variances).chain(pairs).collect()
 }
 
+/// A text as a field of comma-separated values: in quotes where it holds what would end it.
+fn field(text: &str) -> String {
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.into(),
+    }
+}
+
 /// A line of names, then one a row: its numbers, empty where the evidence is impossible, and what the
 /// answer is.
 pub fn csv(columns: &[String], replies: &[Reply]) -> String {
-    let mut text = format!("{},answer\n", columns.join(","));
+    let names: String = columns.iter().map(|name| field(name) + ",").collect();
+    let mut text = format!("{names}answer\n");
     for reply in replies {
         for at in 0..columns.len() {
             if let Some(cell) = reply.cells.get(at) {
