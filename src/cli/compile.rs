@@ -24,6 +24,7 @@ use crate::export;
 use crate::ids::VarId;
 use crate::plan::{self, Plan, Purpose, Schedule, Sharing, plan};
 use crate::rewrite::Request;
+use crate::spec::learning;
 use crate::variables::Variables;
 
 /// What programs read.
@@ -163,7 +164,9 @@ fn report(args: &Compile, ready: &Ready, plan: &Plan, start: Instant) -> Result<
             Emit::Sectors => compiled.parameters.to_string(),
             Emit::Plan => plan.to_string(),
             Emit::Dot => dot(&compiled.circuit, &ready.map),
-            Emit::Ron => return export::ron(written, &ready.spec.name),
+            Emit::Ron => {
+                return export::ron(written, &ready.spec.name, &learning(&ready.source));
+            }
             Emit::Psdd => return export::psdd(written).map(|diagram| diagram.psdd),
             Emit::Vtree => return export::psdd(written).map(|diagram| diagram.vtree),
             Emit::Svg => drawn(ready),

@@ -1,7 +1,8 @@
 //! Circuits as texts: in the project's own language, and as PSDDs where they are one.
 //!
 //! What is written is the circuit, not what was learned for it: numbers that the circuit gives come
-//! out as they went in, and what is left to learning is left open, or for a PSDD refused.
+//! out as they went in, and what is left to learning is left open, with how it is to be learned, or for a PSDD
+//! refused.
 
 mod psdd;
 mod ron;

@@ -9,12 +9,18 @@ use crate::ids::{DistId, NodeId, VarId, WeightsId};
 use crate::leaf::{Dist, Family};
 use crate::variables::VarKind;
 
-/// The text of a circuit. Reading it gives the same function, and the same parameters to learn.
+/// The text of a circuit. Reading it gives the same function, and the same parameters to learn, if `learning`
+/// has the fields that say how those are made, with the texts of their values: see
+/// [`learning`](crate::spec::learning).
 ///
 /// # Errors
 /// E0704 for what the language cannot say: values or ones in place of leaves, tied weights that are
 /// learned, and sum layers that are learned but not by the circuit's parameterizer.
-pub fn ron(circuit: &ValidCircuit, name: &str) -> Result<String, Diagnostic> {
+pub fn ron(
+    circuit: &ValidCircuit,
+    name: &str,
+    learning: &[(&str, &str)],
+) -> Result<String, Diagnostic> {
     let mut users = vec![0u32; circuit.weights().len()];
     for &node in circuit.order() {
         if let Some(weights) = circuit.op(node).weights() {
@@ -29,7 +35,11 @@ pub fn ron(circuit: &ValidCircuit, name: &str) -> Result<String, Diagnostic> {
         let text = self::node(circuit, node, &users)?;
         let _ = writeln!(out, "            \"{node}\": {text},");
     }
-    let _ = writeln!(out, "        }},\n        root: \"{}\",\n    ),\n)", circuit.root());
+    let _ = writeln!(out, "        }},\n        root: \"{}\",\n    ),", circuit.root());
+    for (field, value) in learning {
+        let _ = writeln!(out, "    {field}: {value},");
+    }
+    out.push_str(")\n");
     Ok(out)
 }
 

@@ -18,7 +18,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-pub use self::read::read;
+pub use self::read::{learning, read};
 use crate::diag::Span;
 use crate::sector::SectorKind;
 use crate::variables::{VarKind, Variables};

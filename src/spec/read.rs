@@ -19,6 +19,8 @@ const MOST_HIDDEN: u32 = 65_536;
 
 const FIELDS: &[&str] =
     &["name", "variables", "structure", "leaves", "parameterizer", "sectors", "groups"];
+/// Those that say how it is to learn.
+const LEARNING: &[&str] = &["parameterizer", "sectors", "groups"];
 
 /// Reads a description. Returns what was understood together with every fault; the description is
 /// fit for use only if there is no error among them. `None`: the text is not RON, or nothing can be
@@ -31,6 +33,15 @@ pub fn read(source: &Source) -> (Option<Spec>, Diagnostics) {
     let mut reader = Reader::default();
     let spec = spec(&mut reader, source, &tree);
     (spec, reader.faults)
+}
+
+/// How the circuit that a description lays out is to learn, word by word: the fields that say so, each with
+/// the text of its value. None of a text that is no description.
+pub fn learning(source: &Source) -> Vec<(&str, &str)> {
+    let Ok(Tree { shape: Shape::Fields(_, fields), .. }) = parse(source) else { return Vec::new() };
+    let learning = fields.iter().filter(|field| LEARNING.contains(&field.name));
+    let text = |span: Span| &source.text[span.start as usize..span.end as usize];
+    learning.map(|field| (field.name, text(field.value.span))).collect()
 }
 
 fn spec(reader: &mut Reader, source: &Source, tree: &Tree<'_>) -> Option<Spec> {

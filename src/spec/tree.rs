@@ -102,7 +102,8 @@ pub(super) fn options() -> ron::Options {
 
 fn not_ron(text: &str, error: &SpannedError) -> Diagnostic {
     // The span of the error ends behind all that was read; what comes there was not expected.
-    let at = offset(text, error.span.end);
+    // Nothing is to be seen behind the last line that has something.
+    let at = offset(text, error.span.end).min(text.trim_end().len());
     let len = text[at..].chars().next().map_or(0, char::len_utf8);
     let message = match &error.code {
         ron::Error::ExceededRecursionLimit => "values are nested too deeply".into(),

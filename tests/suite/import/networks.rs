@@ -171,7 +171,7 @@ fn networks_written_in_ron_read_back_as_the_same_function() {
         let random = Random::new(2 + seed as usize % 5, seed);
         let text = random.spn(true, 1, true);
         let imported = accepted("random.spn", &text, &Companions::default());
-        let ron = export::ron(&circuit(&imported), "again").unwrap();
+        let ron = export::ron(&circuit(&imported), "again", &[]).unwrap();
         let again = load(&Source::new("again.ron", &ron), false).unwrap();
         let same = |a: &ValidCircuit, b: &ValidCircuit| {
             assert_eq!(a.node_count(), b.node_count());
@@ -192,12 +192,12 @@ fn what_the_language_writes_of_its_own_circuits_reads_back_as_the_same_text() {
     for name in ["sprinkler.ron", "patients.ron"] {
         let source = Source::new(name, crate::support::describe::collected(name));
         let loaded = load(&source, false).unwrap();
-        let ron = export::ron(&loaded.circuit, "again").unwrap();
+        let ron = export::ron(&loaded.circuit, "again", &[]).unwrap();
         let again = load(&Source::new("again.ron", &ron), false).unwrap();
         // Names follow the text of the first; from the second on they are in order.
-        let ron = export::ron(&again.circuit, "again").unwrap();
+        let ron = export::ron(&again.circuit, "again", &[]).unwrap();
         let third = load(&Source::new("third.ron", &ron), false).unwrap();
-        assert_eq!(export::ron(&third.circuit, "again").unwrap(), ron);
+        assert_eq!(export::ron(&third.circuit, "again", &[]).unwrap(), ron);
     }
 }
 
