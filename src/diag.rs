@@ -85,6 +85,11 @@ macro_rules! codes {
                 match self { $(Code::$name => $text,)* }
             }
 
+            /// Whether it is about a circuit, and not about the text of one, or anything else.
+            pub fn is_of_circuit(self) -> bool {
+                matches!(&self.name()[1..3], "02" | "03")
+            }
+
             /// The code as printed, `E0201`.
             pub fn name(self) -> &'static str {
                 match self { $(Code::$name => stringify!($name),)* }

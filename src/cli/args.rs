@@ -106,6 +106,9 @@ pub struct Check {
     /// Mend sums whose inputs differ in scope, by multiplying the missing variables in.
     #[arg(long)]
     pub smooth: bool,
+    /// Rows that a structure is learned from, such as a hidden Chow–Liu tree.
+    #[arg(long, value_name = "F")]
+    pub data: Option<PathBuf>,
 }
 
 /// The arguments of `compile`.

@@ -15,9 +15,9 @@ use crate::structure::{self, Loaded};
 /// What programs read.
 #[derive(Serialize)]
 struct Report {
-    smooth: bool,
-    decomposable: bool,
-    /// Null for a faulty circuit, like all that was not found out.
+    /// Null where it was not found out, like all else.
+    smooth: Option<bool>,
+    decomposable: Option<bool>,
     structured_decomposable: Option<bool>,
     deterministic: &'static str,
     nodes: Option<usize>,
@@ -31,7 +31,10 @@ struct Report {
 /// # Errors
 /// When the file cannot be read.
 pub fn run(args: &Check) -> Result<Answer, Failure> {
-    let source = load::source(&args.circuit)?;
+    let source = match &args.data {
+        Some(data) => load::whole(&args.circuit, Some(data))?,
+        None => load::source(&args.circuit)?,
+    };
     match structure::load(&source, args.smooth) {
         Ok(loaded) => accepted(&source, loaded),
         Err(faults) => refused(&source, faults),
@@ -41,16 +44,24 @@ pub fn run(args: &Check) -> Result<Answer, Failure> {
 fn accepted(source: &Source, loaded: Loaded) -> Result<Answer, Failure> {
     let circuit = &loaded.circuit;
     let properties = circuit.properties();
+    let mut faults = loaded.warnings.clone();
+    if let Err(more) = load::learns(&loaded.spec, circuit, &loaded.map) {
+        faults.extend(more);
+        faults.sort();
+    }
     let report = Report {
-        smooth: true,
-        decomposable: true,
+        smooth: Some(true),
+        decomposable: Some(true),
         structured_decomposable: Some(properties.structured_decomposable),
         deterministic: properties.deterministic.name(),
         nodes: Some(circuit.node_count()),
         edges: Some(circuit.edge_count()),
         variables: Some(circuit.variables().len()),
-        faults: to_json(&loaded.warnings, Some(source)),
+        faults: to_json(&faults, Some(source)),
     };
+    if faults.has_errors() {
+        return Ok(Answer::new(&report)?.warnings(faults, source).refusing(true));
+    }
     let mut table = described(&loaded).to_string();
     table.push_str(&smoothed(&loaded));
     table.push('\n');
@@ -58,14 +69,18 @@ fn accepted(source: &Source, loaded: Loaded) -> Result<Answer, Failure> {
     if let Some(vtree) = circuit.vtree() {
         table.push_str(&format!("\nvtree\n{vtree}"));
     }
-    Ok(Answer::new(&report)?.table(table).warnings(loaded.warnings, source))
+    Ok(Answer::new(&report)?.table(table).warnings(faults, source))
 }
 
 fn refused(source: &Source, faults: Diagnostics) -> Result<Answer, Failure> {
-    let lacks = |code| faults.iter().any(|fault| fault.code == code);
+    let has = |code| faults.iter().any(|fault| fault.code == code);
+    // With a fault of its text, a circuit was built in part at the most, and what is proven of a part is
+    // not proven of all.
+    let is_whole = faults.iter().all(|fault| fault.code.is_of_circuit());
+    let proven = |code| if has(code) { Some(false) } else { is_whole.then_some(true) };
     let report = Report {
-        smooth: !lacks(Code::E0201),
-        decomposable: !lacks(Code::E0202),
+        smooth: proven(Code::E0201),
+        decomposable: proven(Code::E0202),
         structured_decomposable: None,
         deterministic: "unknown",
         nodes: None,

@@ -18,7 +18,7 @@ pub enum Exit {
     Machine = 3,
     /// Training met a number that is not finite.
     NonFinite = 4,
-    /// The user interrupted it; a checkpoint has been written.
+    /// The user interrupted it; a checkpoint of what `pcc train` learns has been written.
     Interrupted = 130,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::args::Run;
 use super::failure::Failure;
-use crate::circuit::{Determinism, SourceMap, WeightSource};
+use crate::circuit::{Determinism, SourceMap, ValidCircuit, WeightSource};
 use crate::compile::{Compiled, Options, compile};
 use crate::data::{self, Dataset};
 use crate::diag::{Code, Diagnostic, Diagnostics, Source, nearest};
@@ -15,6 +15,7 @@ use crate::model::{Model, Training, file};
 use crate::param::TensorSet;
 use crate::param::registry::Registry;
 use crate::rewrite::Request;
+use crate::sector::{bind, partition};
 use crate::spec::{Spanned, Spec, StructureSpec};
 use crate::structure::{self, Loaded};
 use crate::variables::Variables;
@@ -51,6 +52,17 @@ pub fn source(path: &Path) -> Result<Source, Failure> {
 /// Every fault of the text.
 pub fn circuit(source: &Source) -> Result<Loaded, Failure> {
     structure::load(source, false).map_err(|faults| Failure::new(faults).with_source(source))
+}
+
+/// Whether a circuit can learn as its description says: its sectors can be cut, its parameterizer be had, and
+/// all tensors be found whose options it gives.
+///
+/// # Errors
+/// All that is wrong with these.
+pub fn learns(spec: &Spec, circuit: &ValidCircuit, map: &SourceMap) -> Result<(), Diagnostics> {
+    let parameterizer = structure::parameterizer(spec, &Registry::new())?;
+    let table = partition(circuit, map, spec.sectors.value)?;
+    check_groups(spec, bind(circuit, table, parameterizer.as_ref())?.tensors())
 }
 
 /// Compiles a circuit for a query, or for all of them if nothing is requested.

@@ -16,6 +16,7 @@ pub mod draw;
 mod engine;
 mod eval;
 pub mod failure;
+mod files;
 mod inspect;
 mod interrupt;
 mod load;
@@ -51,6 +52,7 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: &Cli) -> Result<Answer, Failure> {
+    files::distinct(&cli.verb)?;
     match &cli.verb {
         Verb::Check(args) => check::run(args),
         Verb::Compile(args) => compile::run(args),

@@ -10,7 +10,7 @@ use super::answer::{Answer, Table, decimal, thousands};
 use super::args::{Experiment, Reproduce};
 use super::failure::Failure;
 use super::progress::Progress;
-use super::{engine, interrupt, run, train};
+use super::{engine, interrupt, run};
 use crate::data::toy::toy;
 use crate::diag::{Code, Diagnostic};
 use crate::plan::Purpose;
@@ -84,7 +84,10 @@ fn learn(args: &Reproduce, contestant: &Contestant, data: &Splits<'_>) -> Result
     let entry = contestant.learn(&compiled, executable.as_mut(), data, &options, &mut progress);
     // There is no log that could have failed.
     let _ = progress.finish();
-    entry.map_err(train::failure)
+    entry.map_err(|error| match error.diagnostic() {
+        Some(diagnostic) => diagnostic.into(),
+        None => Failure::interrupted(format!("{error}; an experiment begins anew each time")),
+    })
 }
 
 fn series(entries: &[Entry]) -> Vec<Series> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::answer::{Answer, Table, decimal, thousands, unwritten};
+use super::answer::{Answer, Table, decimal, thousands, to_stderr, unwritten};
 use super::args::{OptimizerName, Train};
 use super::failure::Failure;
 use super::load::{self, Ready};
@@ -60,6 +60,10 @@ pub fn run(args: &Train) -> Result<Answer, Failure> {
     check_method(args, &recipe, &ready)
         .map_err(|fault| Failure::from(fault).with_source(&ready.source))?;
     let checkpoint = checkpoint(&args.output);
+    if args.resume && !checkpoint.exists() {
+        let path = checkpoint.display();
+        to_stderr(&format!("there is no checkpoint `{path}`: training begins anew\n"));
+    }
     let options = Options {
         recipe,
         keep: Some(Keep { resume: args.resume, ..Keep::new(&checkpoint, identity(args, &ready)) }),
@@ -109,7 +113,7 @@ fn learn(
 }
 
 /// Why learning stopped, as the command line says it.
-pub fn failure(error: TrainError) -> Failure {
+fn failure(error: TrainError) -> Failure {
     match error.diagnostic() {
         Some(diagnostic) => diagnostic.into(),
         None => Failure::interrupted(format!("{error}; `--resume` goes on from there")),

@@ -153,7 +153,10 @@ pub fn load(source: &Source, make_smooth: bool) -> Result<Loaded, Diagnostics> {
             Err(found)
         }
         (_, Some(Err(faults))) => {
-            found.extend(faults);
+            // Nothing was learned from the data of a faulty description.
+            let follows = |fault: &Diagnostic| found.has_errors() && fault.code == Code::E0118;
+            let own: Diagnostics = faults.iter().filter(|fault| !follows(fault)).cloned().collect();
+            found.extend(own);
             found.sort();
             Err(found)
         }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod cuda;
 mod em;
+mod files;
 mod foreign;
 mod help;
 mod image;
