@@ -45,9 +45,8 @@ impl Ways {
                 Column::Fixed(_) => has_fixed = true,
             }
         }
-        let by_gradient = |program: &Program| {
-            terms_by(program, |value| program.values[value as usize].gradient)
-        };
+        let by_gradient =
+            |program: &Program| terms_by(program, |value| program.values[value as usize].gradient);
         Some(Ways {
             gradient_terms: plan.programs.iter().map(by_gradient).collect(),
             numbering: plan.programs.iter().map(Numbering::of).collect(),

@@ -102,7 +102,8 @@ impl Follower {
                     values.scores(of, lane, (step, unit), &mut self.scores);
                     let Some(index) = pick.term(&self.scores) else { return false };
                     let term = of.term(step, unit, index);
-                    self.open.extend([term.left, term.right].into_iter().filter(|&of| of != NOWHERE));
+                    self.open
+                        .extend([term.left, term.right].into_iter().filter(|&of| of != NOWHERE));
                 }
             }
         }

@@ -168,7 +168,8 @@ impl Made<'_> {
             let first = index * BLOCK;
             let mut best = [f64::NEG_INFINITY; BLOCK];
             self.of.each_term(self.step, unit, |term| {
-                let weight = if term.weight == NOWHERE { 0.0 } else { self.logs[term.weight as usize] };
+                let weight =
+                    if term.weight == NOWHERE { 0.0 } else { self.logs[term.weight as usize] };
                 let left = row(term.left, first);
                 // The same order of additions as where trees are followed.
                 if term.right == NOWHERE {

@@ -17,6 +17,8 @@ mod linear;
 mod max_plus;
 mod samples;
 mod terms;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use rayon::prelude::*;
@@ -80,7 +82,10 @@ impl CpuExecutable {
             let passes = MaxPlus {
                 logs: &logs,
                 values: vec![0.0; units.copied().unwrap_or(0) * LANES],
-                handed: vec![0.0; ground.ways.places.total().0 * rows.len().div_ceil(LANES) * LANES],
+                handed: vec![
+                    0.0;
+                    ground.ways.places.total().0 * rows.len().div_ceil(LANES) * LANES
+                ],
             };
             completions::Task { ground, rows, log_best, out }.run(passes);
         });

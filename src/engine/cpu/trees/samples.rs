@@ -92,13 +92,7 @@ impl Task<'_> {
     }
 
     /// Draws the trees of a row that are not sure.
-    fn draw_in_logs(
-        &mut self,
-        row: u32,
-        trees: &[Tree<Draw>],
-        root: &mut Root,
-        drawn: &mut Drawn,
-    ) {
+    fn draw_in_logs(&mut self, row: u32, trees: &[Tree<Draw>], root: &mut Root, drawn: &mut Drawn) {
         let Ground { engine, data, .. } = self.ground;
         let tile = engine.tile_of(data, row);
         let RowLogs { rows, logs } = RowLogs::new(engine, &tile);
@@ -129,7 +123,12 @@ impl Drawn {
 
 impl Ground<'_> {
     /// Draws one tree, given the values of all parts, of which the head is the last.
-    fn draw<V: Values>(&self, values: impl Fn(usize) -> V, mut pick: Draw, row: &mut [f32]) {
+    pub(super) fn draw<V: Values>(
+        &self,
+        values: impl Fn(usize) -> V,
+        mut pick: Draw,
+        row: &mut [f32],
+    ) {
         let mut follower = Follower::default();
         let mut reached = Vec::new();
         let course = |number| (self.numbered(number, &[]), values(number));
