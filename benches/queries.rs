@@ -1,5 +1,6 @@
-//! Microseconds a row of every variable's conditional distribution: by the CPU engine, and by the walk over the
-//! circuit as written that it replaced; beside them what ln p of the same rows takes, row by row.
+//! Microseconds a row of queries that the CPU engine answers, every variable's conditional distribution, a row drawn
+//! given the observed values or given nothing, and the likeliest completion: by the engine, and by the walk over
+//! the circuit as written; beside them what ln p of the same rows takes, row by row.
 //!
 //! Run with `cargo bench --bench queries`. Rows are drawn from the circuit, three values in ten then made
 //! missing. `PCC_CIRCUITS` may name files of circuits of others, separated by colons, to be measured too, as they
@@ -39,7 +40,7 @@ const WALKED: usize = 64;
 const REPEATS: usize = 5;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("{:22} {:>9} {:>12} {:>12} {:>8}", "", "walk", "1 thread", "2 threads", "ln p");
+    println!("{:37} {:>9} {:>9} {:>9} {:>9}", "", "walk", "1 thread", "times", "2 threads");
     for (name, rest) in CIRCUITS {
         measure(name, Source::new("bench.ron", format!("(variables: {rest})")), false)?;
     }
@@ -66,14 +67,31 @@ fn measure(name: &str, source: Source, no_rewrite: bool) -> Result<(), Box<dyn E
         let plan = plan(&model.compiled.circuit, &model.compiled.parameters, &how);
         Ok(CpuExecutable::new(Arc::clone(&model.compiled), plan, threads)?)
     };
-    let of_engine = |threads| -> Result<f64, Box<dyn Error>> {
-        let mut engine = engine(Purpose::Query, threads)?;
-        Ok(least(ROWS, || drop(model.conditionals(&mut engine, &data))))
-    };
     let few = data.subset(0..WALKED);
+    let nothing = Dataset::from_rows(data.variables(), [vec![None; data.columns()]])?;
+    let mut engines = [engine(Purpose::Query, 1)?, engine(Purpose::Query, 2)?];
+    let queries: [Query; 4] = [
+        ("conditionals", &|| drop(model.conditionals_as_written(&few)), &|engine| {
+            drop(model.conditionals(engine, &data))
+        }),
+        ("a row given some values", &|| drop(model.draws_as_written(&few, 1, 0)), &|engine| {
+            drop(model.draws(engine, &data, 1, 0))
+        }),
+        ("a row given nothing", &|| drop(model.draws_as_written(&nothing, WALKED, 0)), &|engine| {
+            drop(model.draws(engine, &nothing, ROWS, 0))
+        }),
+        ("completion", &|| drop(model.complete_as_written(&few)), &|engine| {
+            drop(model.complete(engine, &data))
+        }),
+    ];
+    println!("{name}");
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
-    let walk = one.install(|| least(WALKED, || drop(model.conditionals_as_written(&few))));
-    let (single, both) = (of_engine(1)?, of_engine(2)?);
+    for (query, walk, answer) in queries {
+        let walk = one.install(|| least(WALKED, walk));
+        let [single, both] = engines.each_mut().map(|engine| least(ROWS, || answer(engine)));
+        let times = walk / single;
+        println!("  {query:35} {walk:9.1} {single:9.2} {times:9.0} {both:9.2}");
+    }
     let mut likely = engine(Purpose::Evaluate, 1)?;
     likely.load(&model.flat);
     let numbers: Vec<u32> = (0..ROWS as u32).collect();
@@ -81,9 +99,12 @@ fn measure(name: &str, source: Source, no_rewrite: bool) -> Result<(), Box<dyn E
     let likely = least(ROWS, || {
         likely.log_likelihood(&data, &numbers, &mut log_p);
     });
-    println!("{name:22} {walk:9.1} {single:12.2} {both:12.2} {likely:8.2}");
+    println!("  {:35} {:9} {likely:9.2}", "ln p", "");
     Ok(())
 }
+
+/// The name of a query, the walk that answers it for some rows, and the engine for all.
+type Query<'a> = (&'a str, &'a (dyn Fn() + Sync), &'a dyn Fn(&mut CpuExecutable));
 
 /// Microseconds a row.
 fn least(rows: usize, mut run: impl FnMut()) -> f64 {

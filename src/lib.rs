@@ -31,7 +31,7 @@
 //! | learn | [`fit`], as below |
 //! | write a model and read it back | [`Model::to_file`], [`Model::from_file`], [`model::file`] |
 //! | evaluate | [`Model::evaluate`], or [`Executable::log_likelihood`] of any rows |
-//! | draw rows, given some values or none | [`sample::sample_rows`] |
+//! | draw rows, given some values or none | [`model::Model::draws`], or without an engine [`sample::sample_rows`] |
 //! | know what a circuit answers exactly | [`query`] |
 //! | make weights in a way of your own | [`Parameterizer`] and its [`param::laws`]; `examples/custom.rs` |
 //! | run on a GPU | [`engine::cuda`] |

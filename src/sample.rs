@@ -5,6 +5,9 @@
 //! distribution, so a term is picked with its weight and nothing outside the tree is looked at. With
 //! evidence a term is picked with its weight times its value under the evidence, of which one forward
 //! pass by the oracle is taken for any number of samples.
+//!
+//! This is the walk over the circuit as written. Engines draw the same way down their plans, some hundred
+//! times faster: [`Executable::draws`](crate::engine::Executable::draws).
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -50,6 +53,25 @@ impl<'a> Sampler<'a> {
             self.evidence.iter().map(|value| value.unwrap_or(f32::NAN)).collect();
         self.draw_into(&mut row, rng);
         row
+    }
+
+    /// ln p of the evidence, in nats.
+    pub fn log_evidence(&self) -> f64 {
+        // Without any, all values are one.
+        self.forward.as_ref().map_or(0.0, Forward::log_likelihood)
+    }
+
+    /// Draws `n` rows, [n, variables] row-major, each with random numbers of its own.
+    pub fn draw_rows(&self, n: usize, rng: impl Fn(u64) -> RowRng + Sync) -> Vec<f32> {
+        let width = self.evidence.len();
+        let blank: Vec<f32> = self.evidence.iter().map(|value| value.unwrap_or(f32::NAN)).collect();
+        let mut rows = blank.repeat(n);
+        if width > 0 {
+            rows.par_chunks_exact_mut(width)
+                .enumerate()
+                .for_each(|(number, row)| self.draw_into(row, &mut rng(number as u64)));
+        }
+        rows
     }
 
     /// Overwrites the open entries of `row`.
@@ -129,20 +151,15 @@ pub fn sample_rows(
     seed: u64,
 ) -> Option<Vec<f32>> {
     let sampler = Sampler::new(circuit, values, evidence)?;
-    let width = evidence.len();
-    let blank: Vec<f32> = evidence.iter().map(|value| value.unwrap_or(f32::NAN)).collect();
-    let mut rows = blank.repeat(n);
-    if width > 0 {
-        rows.par_chunks_exact_mut(width)
-            .enumerate()
-            .for_each(|(index, row)| sampler.draw_into(row, &mut row_rng(seed, index as u64)));
-    }
-    Some(rows)
+    Some(sampler.draw_rows(n, |row| row_rng(seed, row)))
 }
 
+/// A generator of random numbers that counts: each row has a stream of its own.
+pub type RowRng = ChaCha8Rng;
+
 /// The random numbers of one row: a stream of its own.
-pub fn row_rng(seed: u64, row: u64) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+pub fn row_rng(seed: u64, row: u64) -> RowRng {
+    let mut rng = RowRng::seed_from_u64(seed);
     rng.set_stream(row);
     rng
 }

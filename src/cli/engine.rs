@@ -123,6 +123,21 @@ pub fn executable(
     })
 }
 
+/// The circuit, ready for queries, if the engine chosen answers them: with a limit on memory none does, as the
+/// ways down read every value, and the device has none.
+///
+/// # Errors
+/// As [`executable`].
+pub fn for_queries(
+    compiled: &Arc<Compiled>,
+    run: &Run,
+) -> Result<Option<Box<dyn Executable>>, Failure> {
+    match run.memory.is_none() && run.engine == EngineName::Cpu {
+        true => executable(compiled, run, Purpose::Query, LANES as u32).map(Some),
+        false => Ok(None),
+    }
+}
+
 /// The circuit laid out for a device, within the memory that the user allows there.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use self::reply::{Reply, conditional_names, csv, moment_names};
 use super::answer::{Answer as Told, Table, thousands};
-use super::args::{Ask, EngineName, Query};
+use super::args::{Ask, Query};
 use super::failure::Failure;
 use super::{engine, load, run};
 use crate::circuit::{ValidCircuit, Values};
@@ -20,9 +20,8 @@ use crate::diag::{Code, Diagnostic};
 use crate::ids::VarId;
 use crate::model::Model;
 use crate::model::evaluate::{NotALikelihood, log_likelihoods};
-use crate::plan::{LANES, Purpose};
 use crate::query::{
-    self, Divergence, Entropy, ExpectedLogLikelihood, MutualInformation, Posterior,
+    self, Completion, Divergence, Entropy, ExpectedLogLikelihood, MutualInformation, Posterior,
 };
 
 /// Covariances of all rows together that are not too many to print.
@@ -62,6 +61,7 @@ pub fn run(args: &Query, json: bool) -> Result<Told, Failure> {
         Asked::Loglik => log_likelihood(args, &model, &rows)?,
         Asked::Conditionals => conditionals(args, &model, &rows, json)?,
         Asked::LogConditional(of) => log_conditionals(args, &model, of, &rows)?,
+        Asked::Map => completions(args, &model, &rows)?,
         asked => replies(asked, &model, other.as_ref(), &rows)?,
     };
     let circuit = &model.compiled.written;
@@ -186,8 +186,7 @@ impl Asked {
         let both = || Some((posterior()?, Posterior::new(other?.circuit, other?.values, row)?));
         let found = match self {
             // By the engine, all rows at once.
-            Asked::Loglik | Asked::Conditionals | Asked::LogConditional(_) => None,
-            Asked::Map => query::map(circuit, values, row).map(|best| Reply::map(&best)),
+            Asked::Loglik | Asked::Conditionals | Asked::LogConditional(_) | Asked::Map => None,
             Asked::Moments(of) => {
                 posterior().map(|given| Reply::moments(&query::moments(&given, of)))
             }
@@ -299,21 +298,27 @@ fn not_a_likelihood(args: &Query, fault: NotALikelihood) -> Diagnostic {
     Diagnostic::new(Code::E0703, message).in_row(path, fault.row + 1, None)
 }
 
-/// Every variable's distribution given each row: by the processor's engine, or by walking the circuit as
-/// written where memory is limited, as the way back keeps every value, and where the device is chosen, which has none.
+/// The likeliest completion of each row, by the engine that answers queries or by walking the circuit as written.
+fn completions(args: &Query, model: &Model, rows: &Dataset) -> Result<Vec<Reply>, Failure> {
+    let found = match engine::for_queries(&model.compiled, &args.run)? {
+        Some(mut executable) => model.complete(executable.as_mut(), rows),
+        None => model.complete_as_written(rows),
+    };
+    let of_row = |best: Option<Completion>| best.map(|best| Reply::map(&best));
+    Ok(found.into_iter().map(|best| of_row(best).unwrap_or_else(Reply::impossible)).collect())
+}
+
+/// Every variable's distribution given each row, by the engine that answers queries or by walking the circuit as
+/// written.
 fn conditionals(
     args: &Query,
     model: &Model,
     rows: &Dataset,
     json: bool,
 ) -> Result<Vec<Reply>, Failure> {
-    let found = match args.run.memory.is_none() && args.run.engine == EngineName::Cpu {
-        true => {
-            let (compiled, batch) = (&model.compiled, LANES as u32);
-            let mut executable = engine::executable(compiled, &args.run, Purpose::Query, batch)?;
-            model.conditionals(executable.as_mut(), rows)
-        }
-        false => model.conditionals_as_written(rows),
+    let found = match engine::for_queries(&model.compiled, &args.run)? {
+        Some(mut executable) => model.conditionals(executable.as_mut(), rows),
+        None => model.conditionals_as_written(rows),
     };
     let log_p = |row| found.log_p(row);
     let is_fault = |&row: &usize| log_p(row).is_nan() || log_p(row) == f64::INFINITY;

@@ -2,20 +2,17 @@
 
 use std::path::Path;
 
-use rayon::prelude::*;
 use serde::Serialize;
 
 use super::answer::{Answer, Table, thousands};
 use super::args::Sample;
 use super::failure::Failure;
-use super::{load, run};
-use crate::circuit::Values;
+use super::{engine, load, run};
 use crate::data::Dataset;
 use crate::data::image::{Picture, Shape};
 use crate::data::write::{csv_text, write_csv};
 use crate::diag::{Code, Diagnostic};
 use crate::model::Model;
-use crate::sample::{Sampler, row_rng};
 
 /// What programs read.
 #[derive(Serialize)]
@@ -41,8 +38,7 @@ pub fn run(args: &Sample, json: bool) -> Result<Answer, Failure> {
         Some(path) => load::data(path, &model.compiled)?,
         None => Dataset::from_rows(variables, [vec![None; variables.len()]])?,
     };
-    let rows = draw(args, &model, &evidence)?;
-    let data = Dataset::from_rows(variables, rows)?;
+    let data = draw(args, &model, &evidence)?;
     let report = Report { rows: data.rows(), seed: args.seed };
     let answer = Answer::new(&report)?.table(Table::new().row([&"rows", &thousands(data.rows())]));
     match picture {
@@ -73,32 +69,30 @@ fn picture(args: &Sample, shape: Shape, model: &Model) -> Result<Picture, Failur
     Ok(picture)
 }
 
-/// `n` rows for each row of evidence.
-fn draw(
-    args: &Sample,
-    model: &Model,
-    evidence: &Dataset,
-) -> Result<Vec<Vec<Option<f32>>>, Failure> {
-    let values: Values<f64> = model.values();
-    let circuit = &model.compiled.written;
-    let n = u64::from(args.n.get());
-    let mut rows = Vec::new();
+/// `n` rows for each row of evidence: by the engine that answers queries, or by walking the circuit as written.
+fn draw(args: &Sample, model: &Model, evidence: &Dataset) -> Result<Dataset, Failure> {
+    let (n, seed) = (args.n.get() as usize, args.seed);
+    let drawn = match engine::for_queries(&model.compiled, &args.run)? {
+        Some(mut executable) => model.draws(executable.as_mut(), evidence, n, seed),
+        None => model.draws_as_written(evidence, n, seed),
+    };
     for given in 0..evidence.rows() {
-        let row: Vec<Option<f32>> =
-            evidence.variables().ids().map(|var| evidence.value(given, var)).collect();
-        let sampler =
-            Sampler::new(circuit, &values, &row).ok_or_else(|| impossible(args, given))?;
-        let first = given as u64 * n;
-        rows.par_extend((first..first + n).into_par_iter().map(|number| {
-            let drawn = sampler.draw(&mut row_rng(args.seed, number));
-            drawn.into_iter().map(Some).collect::<Vec<_>>()
-        }));
+        let log_p = drawn.log_p(given);
+        if !log_p.is_finite() {
+            return Err(refused(args, given, log_p).into());
+        }
     }
-    Ok(rows)
+    let rows = drawn.values().chunks(evidence.columns().max(1));
+    let rows = rows.map(|row| row.iter().copied().map(Some).collect());
+    Ok(Dataset::from_rows(evidence.variables(), rows)?)
 }
 
-fn impossible(args: &Sample, row: usize) -> Diagnostic {
-    let fault = Diagnostic::new(Code::E0502, "this evidence has probability zero");
+/// A row of evidence that nothing can be drawn given.
+fn refused(args: &Sample, row: usize, log_p: f64) -> Diagnostic {
+    let fault = match log_p == f64::NEG_INFINITY {
+        true => Diagnostic::new(Code::E0502, "this evidence has probability zero"),
+        false => Diagnostic::new(Code::E0703, format!("the log-likelihood is {log_p}")),
+    };
     match &args.given {
         Some(path) => fault.in_row(path.display().to_string(), row + 1, None),
         None => fault,

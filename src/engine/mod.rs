@@ -8,12 +8,14 @@ mod conditionals;
 mod counts;
 pub mod cpu;
 pub mod cuda;
+mod draws;
 pub mod reference;
 mod stepper;
 mod update;
 
 pub use self::conditionals::Conditionals;
 pub use self::counts::Counts;
+pub use self::draws::{Completions, Draws};
 pub use self::stepper::{Stepped, Stepper};
 pub(crate) use self::update::all_below;
 pub use self::update::{Update, all_finite};
@@ -100,6 +102,27 @@ pub trait Executable: Send {
     /// forward and one back. Any number of rows. `None` by an engine that does not answer this, or was
     /// not planned for [queries](crate::plan::Purpose::Query).
     fn conditionals(&mut self, _data: &Dataset, _rows: &[u32]) -> Option<(Conditionals, Tally)> {
+        None
+    }
+
+    /// `each` rows drawn given each of `rows`, under the parameters loaded last: one pass forward, and one
+    /// tree down for each draw. Draw j given the i-th of `rows` has the random numbers of the stream
+    /// i · `each` + j of `seed` ([`row_rng`](crate::sample::row_rng)), and depends on nothing else.
+    /// [`Tally::in_logs`] counts draws. Any number of rows. `None` as from [`Executable::conditionals`].
+    fn draws(
+        &mut self,
+        _data: &Dataset,
+        _rows: &[u32],
+        _each: usize,
+        _seed: u64,
+    ) -> Option<(Draws, Tally)> {
+        None
+    }
+
+    /// The likeliest completion of each of `rows` that max-product finds, under the parameters loaded last;
+    /// of terms that are equally great the first is taken, of equally likely values the least. Any number of
+    /// rows. `None` as from [`Executable::conditionals`].
+    fn completions(&mut self, _data: &Dataset, _rows: &[u32]) -> Option<Completions> {
         None
     }
 

@@ -14,6 +14,7 @@
 
 use crate::circuit::{Circuit, Op, ValidCircuit, Values};
 use crate::ids::{DistId, Id, IdVec, NodeId, WeightsId};
+use crate::leaf::counts::poisson_mode;
 use crate::leaf::gaussian::Bounds;
 use crate::leaf::{Dist, Family};
 use crate::real::log_sum_exp;
@@ -147,8 +148,7 @@ fn mode(circuit: &Circuit, values: &Values<f64>, dist: DistId, unit: usize) -> f
         Family::Gaussian { min_var, max_var } => {
             Bounds { min_var, max_var }.density(raw).mean as f32
         }
-        // Of a whole rate both it and the count before are likeliest.
-        Family::Poisson => (raw[0].exp().ceil() - 1.0).max(0.0) as f32,
+        Family::Poisson => poisson_mode(raw[0]) as f32,
         Family::Indicators { .. }
         | Family::Bernoulli
         | Family::Categorical { .. }

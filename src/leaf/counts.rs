@@ -78,6 +78,12 @@ pub fn log_poisson_slope<T: Real>(log_rate: T, count: f64) -> T {
     T::of(count) - log_rate.exp()
 }
 
+/// The likeliest number of events, given the logarithm of their rate: of a whole rate both it and the count
+/// before are likeliest, and this is the lesser.
+pub fn poisson_mode(log_rate: f64) -> f64 {
+    (log_rate.exp().ceil() - 1.0).max(0.0)
+}
+
 /// Draws a number of successes.
 pub fn sample_binomial(logit: f64, trials: u32, rng: &mut impl Rng) -> f64 {
     let counts = (0..=trials).map(f64::from);

@@ -23,7 +23,9 @@
 //! ```
 
 pub mod archive;
+mod complete;
 mod conditional;
+mod draw;
 pub mod evaluate;
 pub mod file;
 
@@ -84,7 +86,7 @@ impl Model {
         evaluate(executable, data)
     }
 
-    /// The numbers of the circuit as written, in double precision: what sampling and queries need.
+    /// The numbers of the circuit as written, in double precision: what walks over it need.
     pub fn values(&self) -> Values<f64> {
         let flat: Vec<f64> = self.flat.iter().map(|&value| f64::from(value)).collect();
         self.compiled.parameters.values(&self.compiled.written, &flat)

@@ -52,7 +52,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("plotters", &["drawing", "train"]),
     ("png", &["data"]),
     ("pulp", &["simd", "param", "structure", "engine", "engine::cpu", "engine::cuda", "cli"]),
-    ("rand", &["leaf", "data", "param", "structure", "sample", "train", "cli"]),
+    ("rand", &["leaf", "data", "param", "structure", "sample", "train", "engine::cpu", "cli"]),
     ("rand_chacha", &["leaf", "data", "param", "structure", "sample", "train", "cli"]),
     ("rayon", &["structure", "sample", "model", "train", "engine::cpu", "cli"]),
     ("ron", &["spec", "param"]),

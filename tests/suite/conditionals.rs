@@ -103,7 +103,7 @@ fn assert_agree(
 
 /// Rows drawn from the circuit under other parameters, a share of their values missing, some of real variables
 /// far from all means.
-fn rows_of(compiled: &Compiled, count: usize, missing: f64, seed: u64) -> Dataset {
+pub fn rows_of(compiled: &Compiled, count: usize, missing: f64, seed: u64) -> Dataset {
     let circuit = &compiled.written;
     let flat = spread(circuit, &compiled.parameters, seed + 1000);
     let values = compiled.parameters.values(circuit, &flat);
@@ -121,7 +121,7 @@ fn rows_of(compiled: &Compiled, count: usize, missing: f64, seed: u64) -> Datase
 }
 
 /// Parameters that single precision holds, in it and in double.
-fn numbers(compiled: &Compiled, seed: u64) -> (Vec<f32>, Values<f64>) {
+pub fn numbers(compiled: &Compiled, seed: u64) -> (Vec<f32>, Values<f64>) {
     let flat = spread(&compiled.written, &compiled.parameters, seed);
     let single: Vec<f32> = flat.iter().map(|&value| value as f32).collect();
     let flat: Vec<f64> = single.iter().map(|&value| value.into()).collect();

@@ -228,7 +228,7 @@ fn evidence_built_into_a_circuit_draws_what_evidence_beside_it_draws() {
 }
 
 /// The circuit with its leaves of one variable given a value.
-fn give(circuit: &ValidCircuit, given: VarId, value: f32) -> ValidCircuit {
+pub fn give(circuit: &ValidCircuit, given: VarId, value: f32) -> ValidCircuit {
     let mut circuit = Circuit::clone(circuit);
     for node in circuit.nodes() {
         if let Op::Leaf { var, dist } = circuit.op(node)

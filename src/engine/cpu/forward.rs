@@ -18,6 +18,11 @@ use super::tile::{Arenas, Scratch, exponent_span, span};
 use crate::plan::{Column, INDICATORS, Input, LANES, NOWHERE, Op, Program, Step, Value};
 use crate::simd::Matrix;
 
+/// A logarithm beyond this is rounded by so much that what shares it would be off by some 2⁻¹⁷.
+pub(super) const STEEP: f32 = 64.0;
+/// Shares that are too small to move a distribution, wherever they go.
+pub(super) const SLIGHT: f32 = 1.0 / (1 << 20) as f32;
+
 /// A part as it is run: its program, its numbers and the rows it reads.
 #[derive(Clone, Copy)]
 pub(super) struct Unit<'a> {

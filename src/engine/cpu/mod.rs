@@ -21,9 +21,11 @@ mod kronecker;
 mod learned;
 mod logs;
 mod movements;
+mod outputs;
 mod passes;
 mod places;
 mod product_sum;
+mod row_logs;
 mod rows;
 mod shared;
 mod sparse;
@@ -31,6 +33,8 @@ mod state;
 mod stepper;
 mod tables;
 mod tile;
+mod trees;
+mod ways;
 mod weights;
 mod whole;
 
@@ -40,7 +44,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rayon::prelude::*;
 
 pub use self::bounded::BoundedExecutable;
-use self::conditional::Ways;
 use self::doubt::Doubt;
 pub(crate) use self::host::constant_coefficients;
 use self::learned::Learned;
@@ -49,9 +52,10 @@ pub use self::shared::Evaluated;
 use self::shared::{How, Prepared, Refused, Shared, WholeSet};
 use self::state::{HeadShard, PartState};
 use self::tile::Workspace;
+use self::ways::Ways;
 use self::weights::{Making, WeightScratch, constants, split};
 use self::whole::Whole;
-use super::{Conditionals, Counts, Executable, Stepper, Tally};
+use super::{Completions, Conditionals, Counts, Draws, Executable, Stepper, Tally};
 use crate::compile::{Compiled, Numbers};
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
@@ -100,7 +104,7 @@ pub struct CpuExecutable {
     learned: Vec<Learned>,
     /// Where the units of each value of each program begin.
     offsets: Vec<Vec<usize>>,
-    /// The way back to leaves, in a plan for queries.
+    /// The ways down to leaves, in a plan for queries.
     ways: Option<Ways>,
 }
 
@@ -440,6 +444,22 @@ impl Executable for CpuExecutable {
     fn conditionals(&mut self, data: &Dataset, rows: &[u32]) -> Option<(Conditionals, Tally)> {
         let pool = self.pool.clone();
         pool.install(|| self.conditionals_of(data, rows))
+    }
+
+    fn draws(
+        &mut self,
+        data: &Dataset,
+        rows: &[u32],
+        each: usize,
+        seed: u64,
+    ) -> Option<(Draws, Tally)> {
+        let pool = self.pool.clone();
+        pool.install(|| self.draws_of(data, rows, each, seed))
+    }
+
+    fn completions(&mut self, data: &Dataset, rows: &[u32]) -> Option<Completions> {
+        let pool = self.pool.clone();
+        pool.install(|| self.completions_of(data, rows))
     }
 
     fn prepare_within(&mut self, data: &Dataset, limit: usize) -> usize {

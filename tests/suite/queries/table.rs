@@ -210,10 +210,10 @@ Made by `tests/suite/queries/table.rs`, which builds each of these circuits over
 edit. After a change that is meant: `PCC_BLESS=1 cargo test --release --test suite queries::table`.
 
 *reference*, *cpu*, *cuda*: log-likelihoods and marginals, and with them ln p(A | B), by each engine to its precision.
-*conditional*: the distribution of every variable, by the CPU engine to its precision; with `--memory` or `--engine cuda` by
-walking the circuit as written in double precision on the host. All other queries do that, whichever engine is chosen:
-*sampling* given evidence, *moments* with covariances, *MAP* (a *bound* is max-product's assignment, its probability evaluated
-by the circuit: a lower bound), *entropy* of all variables, mutual *information* of two, expected log-likelihood and divergence
+*conditional*: the distribution of every variable, *sampling* given evidence, and *MAP* (a *bound* is max-product's assignment,
+its probability evaluated by the circuit: a lower bound), by the CPU engine to its precision; with `--memory` or `--engine cuda`
+by walking the circuit as written in double precision on the host. All other queries do that, whichever engine is chosen:
+*moments* with covariances, *entropy* of all variables, mutual *information* of two, expected log-likelihood and divergence
 from a circuit of the same kind (*E ln q, KL*).
 
 Of discrete variables with at most 65,536 joint states together, entropy and mutual information are exact for every

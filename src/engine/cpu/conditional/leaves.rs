@@ -3,7 +3,7 @@
 use pulp::Simd;
 
 use super::super::backward::Gather;
-use super::super::forward::Unit;
+use super::super::forward::{SLIGHT, STEEP, Unit};
 use super::super::kernels::add_states;
 use super::super::logs::{GatherLogs, LogRow};
 use crate::ids::{Id, VarId};
@@ -12,11 +12,6 @@ use crate::variables::{VarKind, Variables};
 
 /// How far from one the flows over a variable's leaves may sum to, by rounding.
 const CLOSE: f64 = 1.0 / (1 << 16) as f64;
-
-/// A logarithm beyond this is rounded by so much that what shares it would be off by some 2⁻¹⁷.
-const STEEP: f32 = 64.0;
-/// Flows that are too small to move a distribution, wherever they go.
-const SLIGHT: f32 = 1.0 / (1 << 20) as f32;
 
 /// Where what is gathered of each variable lies.
 pub(super) struct Layout {

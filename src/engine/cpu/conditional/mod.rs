@@ -22,68 +22,10 @@ use self::pass::{Buffers, Given, Task};
 use super::{CpuExecutable, impossible};
 use crate::data::Dataset;
 use crate::engine::{Conditionals, Tally};
-use crate::plan::{Column, LANES, NOWHERE, Op, Plan, Program, Purpose, Term};
+use crate::plan::LANES;
 
 /// Most tiles that a task takes: its parts' weights come into cache once for all of them.
 const TILES: usize = 4;
-
-/// What the plan says of the way back to leaves.
-pub(super) struct Ways {
-    /// For each program the terms of its sparse sums, by lane rows of gradients.
-    terms: Vec<Vec<Term>>,
-    /// Whether some leaf reads each variable.
-    depends: Vec<bool>,
-    /// Units of the outputs of all parts before each part, and how many outputs; one more than parts.
-    handed: Vec<(usize, usize)>,
-}
-
-impl Ways {
-    /// `None` for a plan that was not made for queries.
-    pub(super) fn of(plan: &Plan) -> Option<Self> {
-        if plan.purpose != Purpose::Query {
-            return None;
-        }
-        let mut depends = vec![false; plan.variables as usize];
-        for column in plan.parts.iter().flat_map(|part| &part.columns) {
-            if let Column::Variable(var) = column {
-                depends[var.0 as usize] = true;
-            }
-        }
-        let mut handed = vec![(0, 0)];
-        for part in plan.below_head() {
-            let (units, outputs) = handed[handed.len() - 1];
-            let more = plan.program(part).outputs.len();
-            handed.push((units + plan.output_units(part) as usize, outputs + more));
-        }
-        Some(Ways { terms: plan.programs.iter().map(gradient_terms).collect(), depends, handed })
-    }
-}
-
-/// The terms of sparse sums, with the lane rows of the factors' gradients; nowhere where there is none.
-fn gradient_terms(program: &Program) -> Vec<Term> {
-    let mut found = program.terms.clone();
-    for step in program.steps.iter().filter(|step| matches!(step.op, Op::Sparse { .. })) {
-        let inputs = program.inputs(step).iter();
-        let mut rows: Vec<(u32, u32)> = inputs
-            .map(|input| &program.values[input.value as usize])
-            .map(|value| (value.rows, value.gradient))
-            .collect();
-        rows.sort_unstable();
-        let gradient = |row: u32| {
-            let (first, gradient) = rows[rows.partition_point(|&(first, _)| first <= row) - 1];
-            if gradient == NOWHERE { NOWHERE } else { gradient + (row - first) }
-        };
-        for &(first, end) in program.lists(step) {
-            for term in &mut found[first as usize..end as usize] {
-                term.left = gradient(term.left);
-                if term.right != NOWHERE {
-                    term.right = gradient(term.right);
-                }
-            }
-        }
-    }
-    found
-}
 
 impl CpuExecutable {
     /// The distributions given some rows; `None` if the plan is not for queries.
@@ -99,7 +41,7 @@ impl CpuExecutable {
         let threads = self.workers.len();
         let tiles = rows.len().div_ceil(LANES).div_ceil(2 * threads).clamp(1, TILES);
         let given = Given { engine: self, ways, layout: &layout, data };
-        let buffers = || Mutex::new(Buffers::new(&self.plan, ways, &layout, tiles));
+        let buffers = || Mutex::new(Buffers::new(&given, tiles));
         let buffers: Vec<Mutex<Buffers>> = (0..threads).map(|_| buffers()).collect();
         let Conditionals { log_p, numbers, .. } = &mut found;
         let at_once = tiles * LANES;

@@ -1,18 +1,17 @@
 //! The passes of one task: a few tiles of rows through all parts and the head, and back.
 
-use std::ops::Range;
-
 use pulp::{Simd, WithSimd};
 
 use super::super::CpuExecutable;
 use super::super::backward::{Exports, NoExports, backward};
-use super::super::forward::{Imports, NoImports, Unit, forward};
-use super::super::passes::{hand_over, output_of, root_lane, units_of};
+use super::super::forward::{NoImports, Unit, forward};
+use super::super::outputs::{At, Handed, Imported};
+use super::super::passes::{root_lane, units_of};
 use super::super::tile::{Workspace, span};
-use super::Ways;
+use super::super::ways::Ways;
 use super::leaves::{Gathered, Layout, Leaves};
 use crate::data::Dataset;
-use crate::plan::{LANES, NOWHERE, Part, Plan};
+use crate::plan::{LANES, NOWHERE, Part};
 
 /// What all tasks read.
 #[derive(Clone, Copy)]
@@ -43,39 +42,16 @@ pub(super) struct Buffers {
     leaves: Vec<Leaves>,
 }
 
-/// What parts hand to the head, part by part: [tiles][units][LANES], and [tiles][outputs][LANES] of
-/// exponents and bounds.
-struct Handed {
-    units: Vec<f32>,
-    exponents: Vec<i32>,
-    bounds: Vec<f32>,
-}
-
 impl Buffers {
-    pub(super) fn new(plan: &Plan, ways: &Ways, layout: &Layout, tiles: usize) -> Self {
-        let (units, outputs) = ways.handed[ways.handed.len() - 1];
-        let (units, outputs) = (tiles * units * LANES, tiles * outputs * LANES);
+    pub(super) fn new(given: &Given<'_>, tiles: usize) -> Self {
+        let handed = Handed::new(&given.ways.places, tiles);
         Buffers {
             tiles,
-            data: vec![0.0; tiles * plan.variables as usize * LANES],
-            handed: Handed {
-                units: vec![0.0; units],
-                exponents: vec![0; outputs],
-                bounds: vec![0.0; outputs],
-            },
-            returned: vec![0.0; units],
-            leaves: (0..tiles).map(|_| Leaves::new(layout)).collect(),
+            data: vec![0.0; tiles * given.tile_len()],
+            returned: vec![0.0; handed.units.len()],
+            handed,
+            leaves: (0..tiles).map(|_| Leaves::new(given.layout)).collect(),
         }
-    }
-}
-
-impl Ways {
-    /// Where the units of a part lie among those of all, and where its outputs.
-    fn places(&self, part: usize, tiles: usize) -> (Range<usize>, Range<usize>) {
-        let ((units, outputs), (units_end, outputs_end)) =
-            (self.handed[part], self.handed[part + 1]);
-        let places = |start: usize, end: usize| tiles * start * LANES..tiles * end * LANES;
-        (places(units, units_end), places(outputs, outputs_end))
     }
 }
 
@@ -86,17 +62,14 @@ impl<'a> Given<'a> {
     }
 
     /// A part over a tile of `tiles`.
-    fn unit(&self, number: usize, part: &'a Part, tiles: &'a [f32], tile: usize) -> Unit<'a> {
-        let state = &self.engine.states[number];
-        Unit {
-            program: self.engine.plan.program(part),
-            columns: &part.columns,
-            coefficients: &state.coefficients,
-            data: &tiles[tile * self.tile_len()..(tile + 1) * self.tile_len()],
-            missing: self.data.has_missing(),
-            certified: state.certified,
-            exponents: true,
-        }
+    fn unit(&self, number: usize, tiles: &'a [f32], tile: usize) -> Unit<'a> {
+        let tile = &tiles[tile * self.tile_len()..(tile + 1) * self.tile_len()];
+        self.engine.unit(number, tile, self.data.has_missing())
+    }
+
+    /// A tile of so many.
+    fn at(&self, tile: usize, tiles: usize) -> At<'a> {
+        At { plan: &self.engine.plan, places: &self.ways.places, tiles, tile }
     }
 }
 
@@ -141,10 +114,10 @@ impl WithSimd for Passes<'_> {
     fn with_simd<S: Simd>(mut self, simd: S) {
         let Given { engine: CpuExecutable { plan, .. }, .. } = self.given;
         let tiles = self.log_p.len().div_ceil(LANES);
-        for (number, part) in plan.below_head().iter().enumerate() {
-            (0..tiles).for_each(|tile| self.forward(simd, number, part, tile));
+        for number in 0..plan.below_head().len() {
+            (0..tiles).for_each(|tile| self.forward(simd, number, tile));
         }
-        (0..tiles).for_each(|tile| self.head(simd, plan, tile));
+        (0..tiles).for_each(|tile| self.head(simd, tile));
         for (number, part) in plan.below_head().iter().enumerate() {
             (0..tiles).for_each(|tile| self.back(simd, number, part, tile));
         }
@@ -153,23 +126,20 @@ impl WithSimd for Passes<'_> {
 
 impl Passes<'_> {
     /// A part forward; what it comes to is handed on.
-    fn forward<S: Simd>(&mut self, simd: S, number: usize, part: &Part, tile: usize) {
+    fn forward<S: Simd>(&mut self, simd: S, number: usize, tile: usize) {
         let Buffers { tiles, data, handed, .. } = &mut *self.buffers;
-        let unit = self.given.unit(number, part, data, tile);
+        let unit = self.given.unit(number, data, tile);
         let (mut arenas, mut scratch) = self.workspace.arenas(unit.program);
         forward(simd, &unit, &NoImports, &mut arenas, &mut scratch);
-        let (units, outputs) = self.given.ways.places(number, *tiles);
-        let Handed { units: all, exponents, bounds } = handed;
-        let to = (&mut all[units], &mut exponents[outputs.clone()], &mut bounds[outputs]);
-        hand_over(&unit, &arenas, tile, to);
+        handed.take(self.given.at(tile, *tiles), number, &unit, &arenas);
     }
 
     /// The head forward, which gives ln p, and back to the parts' outputs.
-    fn head<S: Simd>(&mut self, simd: S, plan: &Plan, tile: usize) {
-        let Given { layout, ways, .. } = self.given;
+    fn head<S: Simd>(&mut self, simd: S, tile: usize) {
+        let Given { engine: CpuExecutable { plan, .. }, layout, ways, .. } = self.given;
         let Buffers { tiles, data, handed, returned, leaves } = &mut *self.buffers;
-        let at = At { plan, ways, tiles: *tiles, tile };
-        let unit = self.given.unit(plan.parts.len() - 1, plan.head(), data, tile);
+        let at = self.given.at(tile, *tiles);
+        let unit = self.given.unit(plan.below_head().len(), data, tile);
         let (mut arenas, mut scratch) = self.workspace.arenas(unit.program);
         forward(simd, &unit, &Imported { at, handed }, &mut arenas, &mut scratch);
         let mut seeds = [0.0; LANES];
@@ -185,7 +155,7 @@ impl Passes<'_> {
             return;
         }
         arenas.gradients[span(root.gradient, 1)].copy_from_slice(&seeds);
-        let terms = &ways.terms[plan.head().program as usize];
+        let terms = &ways.gradient_terms[plan.head().program as usize];
         let mut gathered = Gathered { layout, leaves: &mut leaves[tile], terms };
         let mut exports = Exported { at, returned };
         backward(simd, &unit, &mut exports, &mut arenas, &mut scratch, &mut gathered);
@@ -195,11 +165,11 @@ impl Passes<'_> {
     fn back<S: Simd>(&mut self, simd: S, number: usize, part: &Part, tile: usize) {
         let Given { layout, ways, .. } = self.given;
         let Buffers { tiles, data, returned, leaves, .. } = &mut *self.buffers;
-        let unit = self.given.unit(number, part, data, tile);
+        let unit = self.given.unit(number, data, tile);
         let unit = Unit { exponents: !unit.certified, ..unit };
         let (mut arenas, mut scratch) = self.workspace.arenas(unit.program);
         forward(simd, &unit, &NoImports, &mut arenas, &mut scratch);
-        let of_part = &returned[ways.places(number, *tiles).0];
+        let of_part = &returned[ways.places.part(number, *tiles).0];
         let mut given = &of_part[tile * units_of(unit.program) * LANES..];
         for &output in &unit.program.outputs {
             let value = &unit.program.values[output as usize];
@@ -209,44 +179,9 @@ impl Passes<'_> {
                 arenas.gradients[span(value.gradient, value.units)].copy_from_slice(own);
             }
         }
-        let terms = &ways.terms[part.program as usize];
+        let terms = &ways.gradient_terms[part.program as usize];
         let mut gathered = Gathered { layout, leaves: &mut leaves[tile], terms };
         backward(simd, &unit, &mut NoExports, &mut arenas, &mut scratch, &mut gathered);
-    }
-}
-
-/// A tile of those whose parts' outputs lie in buffers.
-#[derive(Clone, Copy)]
-struct At<'a> {
-    plan: &'a Plan,
-    ways: &'a Ways,
-    tiles: usize,
-    tile: usize,
-}
-
-impl At<'_> {
-    /// Where the units of an output of a part lie, and its exponents and bounds.
-    fn output(&self, part: u32, output: u32) -> (Range<usize>, Range<usize>) {
-        let (program, value, before) = output_of(self.plan, part, output);
-        let (units, rows) = self.ways.places(part as usize, self.tiles);
-        let first = units.start + (self.tile * units_of(program) + before) * LANES;
-        let row = self.tile * program.outputs.len() + output as usize;
-        let row = rows.start + row * LANES;
-        (first..first + value.units as usize * LANES, row..row + LANES)
-    }
-}
-
-/// What the parts handed to the head.
-struct Imported<'a> {
-    at: At<'a>,
-    handed: &'a Handed,
-}
-
-impl Imports for Imported<'_> {
-    fn import(&self, part: u32, output: u32) -> (&[f32], &[i32], &[f32]) {
-        let (units, row) = self.at.output(part, output);
-        let Handed { units: all, exponents, bounds } = self.handed;
-        (&all[units], &exponents[row.clone()], &bounds[row])
     }
 }
 
