@@ -71,6 +71,19 @@ fn a_formula_without_models_has_a_count_and_no_distribution() {
 }
 
 #[test]
+fn a_formula_of_no_variables_answers_every_query() {
+    let folder = Folder::new();
+    folder.write("true.nnf", "t 1 0\n");
+    for query in ["loglik", "conditional", "map", "moments", "entropy"] {
+        let done = folder.pcc(&format!("query true.nnf {query}")).ok();
+        let [names, answer] = [0, 1].map(|line| done.stdout.lines().nth(line).unwrap());
+        let fields = |line: &str| line.split(',').count();
+        assert_eq!(fields(names), fields(answer), "{query}: {}", done.stdout);
+        assert!(answer.ends_with("exact"), "{query}: {}", done.stdout);
+    }
+}
+
+#[test]
 fn a_fault_in_a_file_or_beside_it_is_told_with_its_line() {
     let folder = folder();
     folder.write("a.psdd", PSDD.replace("L 3 1 2", "L 3 1 three"));

@@ -46,8 +46,6 @@ impl CpuExecutable {
         let Conditionals { log_p, numbers, .. } = &mut found;
         let at_once = tiles * LANES;
         let tasks = rows.par_chunks(at_once).zip(log_p.par_chunks_mut(at_once));
-        // A circuit has a variable, and each a number, so that chunks are as many.
-        debug_assert!(width > 0);
         let tasks = tasks.zip(numbers.par_chunks_mut(at_once * width.max(1)));
         let in_doubt: Vec<Vec<u32>> = tasks
             .enumerate()
@@ -60,7 +58,11 @@ impl CpuExecutable {
                 task.run(buffers, workspace).into_iter().map(|row| first + row).collect()
             })
             .collect();
-        let in_doubt: Vec<u32> = in_doubt.into_iter().flatten().collect();
+        let in_doubt: Vec<u32> = match width {
+            // Of a circuit without variables nothing is gathered, so that there were no tasks.
+            0 => (0..rows.len() as u32).collect(),
+            _ => in_doubt.into_iter().flatten().collect(),
+        };
         let again: Vec<(f64, Vec<f64>)> = in_doubt
             .par_iter()
             .map(|&row| logs::row(self, &layout, data, rows[row as usize], width))
