@@ -223,6 +223,8 @@ mod tests {
             .map(|at| top(at % LANES) - apart * [1.0, 0.0, 3.0][at / LANES])
             .collect();
         for arch in [pulp::Arch::new(), pulp::Arch::Scalar] {
+            // Without fused multiply-adds the power of two is rounded as the logarithm was.
+            let power = if matches!(arch, pulp::Arch::Scalar) { 6e-8 } else { 0.0 };
             let (mut rows, mut exponents, mut bound) = (logs.clone(), [0; LANES], [0.0; LANES]);
             arch.dispatch(Run(&mut rows, &mut exponents, &mut bound));
             for (at, (&unit, &log)) in rows.iter().zip(&logs).enumerate() {
@@ -230,7 +232,8 @@ mod tests {
                 let scale = f64::from(exponents[lane]) * std::f64::consts::LN_2;
                 let truth = (f64::from(log) - scale).exp();
                 // How far below the top it is has been rounded too.
-                let rounded = 3e-7 + 6e-8 * f64::from(top(lane) - log).abs();
+                let below = 6e-8 * f64::from(top(lane) - log).abs();
+                let rounded = 3e-7 + below + power * f64::from(top(lane)).abs();
                 let most = rounded * truth + f64::from(bound[lane]);
                 assert!((f64::from(unit) - truth).abs() <= most, "e^{log}: {unit}, not {truth}");
             }
