@@ -15,12 +15,11 @@ use crate::plan::{self, Purpose, Schedule, Sharing, plan};
 use crate::structure;
 
 /// Circuits whose draws pick many times.
-const CIRCUITS: [&str; 5] = [
+const CIRCUITS: [&str; 4] = [
     "(variables: Binary(40), structure: RatSpn(units: 5, replicas: 4))",
     "(variables: Binary(30), structure: Einet(units: 4, replicas: 3), leaves: Bernoulli())",
     "(variables: Categorical(n: 30, states: 3), structure: Hmm(units: 6))",
     "(variables: Real(12), structure: RatSpn(units: 4, replicas: 4))",
-    "(variables: Categorical(n: 20, states: 5), structure: Vtree(units: 3), leaves: Binomial())",
 ];
 const DRAWS: usize = 50_000;
 
