@@ -84,24 +84,27 @@ pub(super) fn upload<T: Pod>(
 }
 
 impl<D: Device> DeviceExecutable<D> {
-    /// Loads a layout of `compiled` on a device whose module was made for its specialisation. The host uses
-    /// `threads` threads; 0 for as many as it has.
+    /// Loads a layout of `compiled` on a device whose module was made for its specialisation, with fewer blocks and
+    /// shards where the device has not the memory free for all. The host uses `threads` threads; 0 for as many as it
+    /// has.
     ///
     /// # Errors
-    /// E0702 for a plan that may not be run, and for one that takes more memory than is free; what the device reports.
+    /// E0702 for a plan that may not be run, E0705 for one that takes more memory at least than is free; what the
+    /// device reports.
     pub fn new(
         compiled: Arc<Compiled>,
-        layout: Layout,
+        mut layout: Layout,
         device: D,
         threads: usize,
     ) -> Result<Self, Diagnostic> {
-        let (takes, free) = (layout.bytes(), device.free()?);
-        if takes > free {
-            let message =
-                format!("the plan takes {takes} bytes on the device, which has {free} bytes free");
-            return Err(Diagnostic::new(Code::E0702, message)
-                .help("take smaller batches, or use `--engine cpu`"));
-        }
+        let free = device.free()?;
+        layout.fit(free).map_err(|least| {
+            let message = format!(
+                "the plan takes {least} bytes on the device at least, which has {free} bytes free"
+            );
+            Diagnostic::new(Code::E0705, message)
+                .help("take smaller batches, or use `--engine cpu`")
+        })?;
         let parameters = compiled.parameters.tensors().len();
         let mut host = Plan { shards: 1, ..layout.plan.clone() };
         host.sharing.iter_mut().for_each(|spaces| *spaces = None);
@@ -336,6 +339,16 @@ impl<D: Device> DeviceExecutable<D> {
         read
     }
 
+    /// Checks that a gradient can be had of these rows.
+    ///
+    /// # Panics
+    /// When the plan is not to train, or there are more rows than its batch.
+    pub(super) fn takes(&self, rows: &[u32]) {
+        let plan = &self.layout.plan;
+        assert!(plan.purpose == Purpose::Train, "a plan for evaluation has no gradients");
+        assert!(rows.len() <= plan.batch as usize, "more rows than the plan's batch");
+    }
+
     fn step(
         &mut self,
         parameters: &[f32],
@@ -421,7 +434,7 @@ impl<D: Device> Executable for DeviceExecutable<D> {
     }
 
     /// # Panics
-    /// When the plan is for evaluation only, or there are more rows than its batch.
+    /// As [`DeviceExecutable::takes`].
     fn gradient(
         &mut self,
         parameters: &[f32],
@@ -430,19 +443,16 @@ impl<D: Device> Executable for DeviceExecutable<D> {
         log_p: &mut [f64],
         gradient: &mut [f32],
     ) -> Tally {
-        let plan = &self.layout.plan;
-        assert!(plan.purpose == Purpose::Train, "a plan for evaluation has no gradients");
-        assert!(rows.len() <= plan.batch as usize, "more rows than the plan's batch");
-        let tally =
-            self.guarded(log_p, |this, log_p| this.step(parameters, data, rows, log_p, gradient));
-        if self.fault.is_some() {
-            gradient.fill(f32::NAN);
-        }
+        self.takes(rows);
+        let work =
+            |this: &mut Self, log_p: &mut [f64]| this.step(parameters, data, rows, log_p, gradient);
+        let tally = self.guarded(log_p, work);
+        self.fault.iter().for_each(|_| gradient.fill(f32::NAN));
         tally
     }
 
     /// # Panics
-    /// As [`Executable::gradient`].
+    /// As [`DeviceExecutable::takes`].
     fn expected_counts(
         &mut self,
         parameters: &[f32],
@@ -451,19 +461,16 @@ impl<D: Device> Executable for DeviceExecutable<D> {
         log_p: &mut [f64],
         counts: &mut Counts<f32>,
     ) -> Option<Tally> {
-        let plan = &self.layout.plan;
-        assert!(plan.purpose == Purpose::Train, "a plan for evaluation counts nothing");
-        assert!(rows.len() <= plan.batch as usize, "more rows than the plan's batch");
-        let tally =
-            self.guarded(log_p, |this, log_p| this.count(parameters, data, rows, log_p, counts));
-        if self.fault.is_some() {
-            counts.fill(f32::NAN);
-        }
+        self.takes(rows);
+        let work =
+            |this: &mut Self, log_p: &mut [f64]| this.count(parameters, data, rows, log_p, counts);
+        let tally = self.guarded(log_p, work);
+        self.fault.iter().for_each(|_| counts.fill(f32::NAN));
         Some(tally)
     }
 
     /// Copies the data to the device, and keeps nothing in the memory of the host. Where they do not fit, batches are
-    /// copied as before, but for whole steps of learning, which find nothing to draw from and end the run.
+    /// copied as before.
     fn prepare_within(&mut self, data: &Dataset, _limit: usize) -> usize {
         if self.fault.is_none() {
             let _ = self.hold(data);

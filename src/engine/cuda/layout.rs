@@ -117,12 +117,20 @@ impl Layout {
         limit: usize,
     ) -> Result<Self, usize> {
         let mut layout = Layout::new(compiled, plan, specialisation);
-        while layout.bytes() > limit {
-            if !layout.halve() {
-                return Err(layout.bytes());
+        layout.fit(limit).map(|()| layout)
+    }
+
+    /// Takes blocks and shards away until the rest takes at most so many bytes.
+    ///
+    /// # Errors
+    /// The bytes that the least takes, where that is more.
+    pub(super) fn fit(&mut self, limit: usize) -> Result<(), usize> {
+        while self.bytes() > limit {
+            if !self.halve() {
+                return Err(self.bytes());
             }
         }
-        Ok(layout)
+        Ok(())
     }
 
     /// Halves the number of shards or blocks whose buffers take most. Returns whether there were several.

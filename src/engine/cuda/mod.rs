@@ -51,11 +51,20 @@ pub fn probe() -> Result<Architecture, Diagnostic> {
     gpu::open().map(|(_, architecture)| architecture)
 }
 
+/// Bytes of memory that the first GPU of this machine has free.
+///
+/// # Errors
+/// As [`probe`]; E0701 for a device that does not say.
+pub fn free() -> Result<usize, Diagnostic> {
+    gpu::open().and_then(|(context, _)| gpu::free(&context))
+}
+
 /// Prepares a layout of `compiled` for the first GPU of this machine; `threads` are the host's, 0 for as many as it
 /// has. Modules are looked for in the cache, and kept there.
 ///
 /// # Errors
-/// E0701 for what the machine lacks, E0702 for a plan that may not be run or takes more memory than is free.
+/// E0701 for what the machine lacks, E0702 for a plan that may not be run, E0705 for one whose least blocks and shards
+/// take more memory than is free.
 pub fn executable(
     compiled: Arc<Compiled>,
     layout: Layout,
