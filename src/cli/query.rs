@@ -299,21 +299,32 @@ fn not_a_likelihood(args: &Query, fault: NotALikelihood) -> Diagnostic {
     Diagnostic::new(Code::E0703, message).in_row(path, fault.row + 1, None)
 }
 
-/// Every variable's distribution given each row: by the processor's engine, or by walking the circuit as
-/// written where memory is limited, as the way back keeps every value, and where the device is chosen, which has none.
+/// Rows that a device takes together: a way back keeps every value, but in as many arenas as there are blocks.
+const ON_DEVICE: u32 = 4096;
+
+/// Every variable's distribution given each row: by the engine that was chosen, or by walking the circuit as
+/// written where memory is limited, as the way back keeps every value, and where a device has no room for that.
 fn conditionals(
     args: &Query,
     model: &Model,
     rows: &Dataset,
     json: bool,
 ) -> Result<Vec<Reply>, Failure> {
-    let found = match args.run.memory.is_none() && args.run.engine == EngineName::Cpu {
-        true => {
-            let (compiled, batch) = (&model.compiled, LANES as u32);
-            let mut executable = engine::executable(compiled, &args.run, Purpose::Query, batch)?;
-            model.conditionals(executable.as_mut(), rows)
+    let batch = match args.run.engine {
+        EngineName::Cpu => LANES as u32,
+        EngineName::Cuda => ON_DEVICE,
+    };
+    let engine = || engine::executable(&model.compiled, &args.run, Purpose::Query, batch);
+    let found = match args.run.memory.is_none().then(engine) {
+        Some(Ok(mut executable)) => {
+            let found = model.conditionals(executable.as_mut(), rows);
+            if let Some(fault) = executable.fault() {
+                return Err(fault.into());
+            }
+            found
         }
-        false => model.conditionals_as_written(rows),
+        Some(Err(failure)) if !failure.lacks_room() => return Err(failure),
+        Some(Err(_)) | None => model.conditionals_as_written(rows),
     };
     let log_p = |row| found.log_p(row);
     let is_fault = |&row: &usize| log_p(row).is_nan() || log_p(row) == f64::INFINITY;

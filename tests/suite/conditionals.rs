@@ -63,7 +63,7 @@ fn by_cpu(
 }
 
 /// Fails unless the engine agrees with the walk over the circuit as written.
-fn assert_agree(
+pub fn assert_agree(
     name: &str,
     compiled: &Compiled,
     values: &Values<f64>,
@@ -103,7 +103,7 @@ fn assert_agree(
 
 /// Rows drawn from the circuit under other parameters, a share of their values missing, some of real variables
 /// far from all means.
-fn rows_of(compiled: &Compiled, count: usize, missing: f64, seed: u64) -> Dataset {
+pub fn rows_of(compiled: &Compiled, count: usize, missing: f64, seed: u64) -> Dataset {
     let circuit = &compiled.written;
     let flat = spread(circuit, &compiled.parameters, seed + 1000);
     let values = compiled.parameters.values(circuit, &flat);

@@ -5,6 +5,7 @@ mod counts;
 mod learning;
 mod memory;
 mod precision;
+mod queries;
 mod sparse;
 mod tensor;
 
@@ -46,8 +47,17 @@ pub fn skipped(test: &str, why: &str) {
 fn general(threads: u32, shared: bool) -> Specialisation {
     let (part_ops, head_ops, widths) = (0x3fff, 0x3fff, [1, 2, 3, 5].into());
     let arenas = Arenas { parts: 0, head: 0, network: 0 };
-    let (any_width, precision) = (true, Precision::F32);
-    Specialisation { threads, shared, arenas, part_ops, head_ops, widths, any_width, precision }
+    Specialisation {
+        threads,
+        shared,
+        arenas,
+        part_ops,
+        head_ops,
+        widths,
+        any_width: true,
+        precision: Precision::F32,
+        queries: false,
+    }
 }
 
 fn planned(compiled: &Compiled, purpose: Purpose, schedule: Schedule, batch: u32) -> Plan {
@@ -444,6 +454,14 @@ fn specialisations() -> Vec<(String, Specialisation)> {
         let (name, wide) = (format!("{name}, {precision:?}"), wide.clone());
         found.push((name, Specialisation { precision, ..wide }));
     }
+    // For queries there are other ways back: of a random circuit, of the widest, and of all operations.
+    let mut queried = vec![found[0].clone(), found[found.len() - 3].clone()];
+    queried.push(("all operations".to_string(), general(64, false)));
+    found.extend(
+        queried
+            .into_iter()
+            .map(|(name, of)| (format!("{name}, queries"), Specialisation { queries: true, ..of })),
+    );
     found
 }
 

@@ -6,9 +6,10 @@
 //! coefficients are summed over a block's rows in a fixed order, then over blocks: no two runs differ.
 //!
 //! `tables` turns a plan into tables, `emit` makes the source, `layout` knows all memory before anything runs,
-//! `executable` runs a plan on any [`Device`], `stepper` takes whole steps of learning there, `compile` and `cache` make code of source and keep it, `gpu` is the
+//! `executable` runs a plan on any [`Device`], `stepper` takes whole steps of learning there, `queries` draws rows and finds conditionals, `compile` and `cache` make code of source and keep it, `gpu` is the
 //! device that the driver offers, and `raw` has the calls that only promises make safe.
 
+mod arenas;
 mod cache;
 mod compile;
 mod device;
@@ -16,9 +17,12 @@ mod emit;
 mod executable;
 mod gpu;
 mod held;
+mod launches;
 mod layout;
 mod manifest;
+mod passes;
 mod precision;
+mod queries;
 mod raw;
 mod stepper;
 mod tables;
@@ -26,6 +30,7 @@ mod weights;
 
 use std::sync::Arc;
 
+pub use self::arenas::Arenas;
 pub use self::cache::Cache;
 pub use self::compile::{Architecture, Form, Module, compile, compiler};
 
@@ -36,7 +41,7 @@ pub use self::gpu::Gpu;
 pub use self::layout::Layout;
 pub use self::manifest::Manifest;
 pub use self::precision::{Accuracy, Precision};
-pub use self::tables::Arenas;
+pub use self::queries::Drawn;
 use crate::compile::Compiled;
 use crate::diag::Diagnostic;
 

@@ -3,27 +3,30 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use pcc::circuit::{SourceMap, WeightSource};
 use pcc::compile::{Compiled, Options, compile};
 use pcc::data::Dataset;
 use pcc::diag::Source;
 use pcc::engine::Tally;
 use pcc::engine::cuda::source;
+use pcc::ids::VarId;
 use pcc::import::{self, Companions, Format};
+use pcc::leaf::{Dist, Family};
 use pcc::param::direct::Direct;
 use pcc::plan::{Op, Purpose, Schedule};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{general, on_processor, planned, skipped};
+use super::{Judged, general, on_processor, planned, skipped};
 use crate::agreement::{assert_agree, by_reference};
 use crate::import::diagrams::Random;
 use crate::support::cpu_device::{self, Order};
 
 /// A random PSDD, run as it is written.
-fn diagram(seed: u64) -> Arc<Compiled> {
+pub(super) fn diagram(variables: usize, seed: u64) -> Arc<Compiled> {
     // Every third has probabilities whose products single precision does not hold.
     let least = if seed.is_multiple_of(3) { -60.0 } else { -4.0 };
-    let text = Random::new(12, least, seed).psdd();
+    let text = Random::new(variables, least, seed).psdd();
     let format = Format::of(Path::new("random.psdd")).unwrap();
     let read = import::read(format, &Source::new("random.psdd", text), &Companions::default());
     let imported = read.unwrap_or_else(|faults| panic!("{faults}"));
@@ -31,19 +34,19 @@ fn diagram(seed: u64) -> Arc<Compiled> {
     Arc::new(compile(imported.circuit.unwrap(), &imported.map, &Direct, &options).unwrap())
 }
 
-/// Rows of any values, most of them far from likely, some missing.
-fn any_rows(compiled: &Compiled, seed: u64) -> Dataset {
+/// Rows of any values, most of them far from likely, a share of them missing.
+pub(super) fn any_rows(compiled: &Compiled, missing: f64, seed: u64) -> Dataset {
     let variables = compiled.written.variables();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut value = |_| (!rng.random_bool(0.1)).then(|| f32::from(rng.random_bool(0.5)));
+    let mut value = |_| (!rng.random_bool(missing)).then(|| f32::from(rng.random_bool(0.5)));
     let rows = (0..300).map(|_| variables.ids().map(&mut value).collect::<Vec<_>>());
     Dataset::from_rows(variables, rows.collect::<Vec<_>>()).unwrap()
 }
 
 /// Compares a diagram with the oracle; what became of its rows.
 fn compare(kernels: &cpu_device::Compiled, order: Order, seed: u64) -> Tally {
-    let compiled = diagram(seed);
-    let data = any_rows(&compiled, seed);
+    let compiled = diagram(12, seed);
+    let data = any_rows(&compiled, 0.1, seed);
     let expected = by_reference(&compiled, &[], &data);
     let schedule = [Schedule::Wide, Schedule::Deep][seed as usize % 2];
     let plan = planned(&compiled, Purpose::Evaluate, schedule, 70);
@@ -68,12 +71,45 @@ fn circuits_of_others_agree_with_the_oracle() {
     for seed in 0..12 {
         let kernels = if seed % 2 == 0 { &shared } else { &global };
         tally += compare(kernels, Order::Shuffled, seed);
-        let plan = planned(&diagram(seed), Purpose::Evaluate, Schedule::Wide, 64);
+        let plan = planned(&diagram(12, seed), Purpose::Evaluate, Schedule::Wide, 64);
         let steps = plan.programs.iter().flat_map(|program| &program.steps);
         sparse += steps.filter(|step| matches!(step.op, Op::Sparse { .. })).count();
     }
     assert!(sparse > 50, "{sparse} sparse sums");
     assert!(tally.in_logs > 0, "no row was in doubt");
+}
+
+/// A diagram and independent variables, of which a sum with learned weights and learned leaves is made.
+fn mixture(seed: u64) -> Arc<Compiled> {
+    let text = Random::new(12, -4.0, seed).psdd();
+    let format = Format::of(Path::new("random.psdd")).unwrap();
+    let imported =
+        import::read(format, &Source::new("random.psdd", text), &Companions::default()).unwrap();
+    let mut circuit = imported.circuit.unwrap();
+    let variables: Vec<VarId> = circuit.variables().ids().collect();
+    let leaf = circuit.add_dist(Dist::learnable(Family::Bernoulli, 1));
+    let leaves: Vec<_> = variables.into_iter().map(|var| circuit.leaf(var, leaf)).collect();
+    let product = circuit.product(&leaves);
+    let root = circuit.sum(1, &[circuit.root(), product], WeightSource::Parameterizer);
+    circuit.set_root(root);
+    let options = Options { no_rewrite: true, ..Options::default() };
+    Arc::new(compile(circuit, &SourceMap::default(), &Direct, &options).unwrap())
+}
+
+#[test]
+fn what_is_learned_beside_circuits_of_others_has_the_oracles_gradients() {
+    let Some(kernels) = cpu_device::Compiled::new(general(32, true)) else {
+        return skipped("learning beside sparse sums on the processor", "there is no C++ compiler");
+    };
+    for seed in [1, 2, 4, 5] {
+        let judged = Judged::new(mixture(seed), 70, seed);
+        let plan = planned(&judged.compiled, Purpose::Train, Schedule::Wide, 70);
+        let steps = plan.programs.iter().flat_map(|program| &program.steps);
+        assert!(steps.filter(|step| matches!(step.op, Op::Sparse { .. })).count() > 3);
+        let (log_p, gradient) = judged.by_kernels(&kernels, Order::Shuffled);
+        let (name, Judged { compiled, expected, .. }) = (format!("seed {seed}"), &judged);
+        assert_agree(&name, compiled, expected, (&log_p, &gradient));
+    }
 }
 
 /// A way to break a kernel: its name, what is written, and what would be instead.
