@@ -243,7 +243,7 @@ impl<D: Device> Executable for DeviceExecutable<D> {
     }
 
     /// # Panics
-    /// As [`DeviceExecutable::takes`].
+    /// When the plan is not to train, or there are more rows than its batch.
     fn gradient(
         &mut self,
         parameters: &[f32],
@@ -261,7 +261,7 @@ impl<D: Device> Executable for DeviceExecutable<D> {
     }
 
     /// # Panics
-    /// As [`DeviceExecutable::takes`].
+    /// When the plan is not to train, or there are more rows than its batch.
     fn expected_counts(
         &mut self,
         parameters: &[f32],

@@ -254,9 +254,9 @@ impl Tables {
         for step in program.steps.iter().filter(|step| matches!(step.op, Op::Sparse { .. })) {
             let gradient = gradient_rows(program, step);
             for &(begin, end) in program.lists(step) {
-                for at in begin as usize..end as usize {
-                    let Term { left, right, .. } = program.terms[at];
-                    back[at] = [left, right].map(&gradient);
+                let range = begin as usize..end as usize;
+                for (back, term) in back[range.clone()].iter_mut().zip(&program.terms[range]) {
+                    *back = [term.left, term.right].map(&gradient);
                 }
             }
         }

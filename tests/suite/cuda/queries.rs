@@ -390,7 +390,7 @@ fn circuits_agree(
         let Some((found, of_rows)) = found else { continue };
         assert_agree(&drawn.name, &drawn.compiled, &drawn.values, &data, &found);
         assert_eq!(of_rows.in_logs, 0, "{}: the host would mend what is wrong", drawn.name);
-        (told_of, tally) = (told_of + 1, tally);
+        told_of += 1;
         tally += of_rows;
     }
     (told_of, tally)
