@@ -6,8 +6,9 @@
 //! coefficients are summed over a block's rows in a fixed order, then over blocks: no two runs differ.
 //!
 //! `tables` turns a plan into tables, `emit` makes the source, `layout` knows all memory before anything runs,
-//! `executable` runs a plan on any [`Device`], `stepper` takes whole steps of learning there, `queries` draws rows and finds conditionals, `compile` and `cache` make code of source and keep it, `gpu` is the
-//! device that the driver offers, and `raw` has the calls that only promises make safe.
+//! `executable` and `passes` run a plan on any [`Device`], `stepper` takes whole steps of learning there, `queries`
+//! draws rows and finds conditionals, `compile` and `cache` make code of source and keep it, `gpu` is the device that
+//! the driver offers, and `raw` has the calls that only promises make safe.
 
 mod arenas;
 mod cache;
