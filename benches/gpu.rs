@@ -180,7 +180,10 @@ fn train_step(model: &Model) -> Result<f64, Box<dyn Error>> {
     let mut batches = Batches::new(0, data.rows(), model.batch as usize);
     let mut log_p = vec![0.0; batches.size()];
     let stepper = executable.stepper().ok_or("the device makes no weights of this model")?;
-    stepper.begin(&data, &flat, optimizer.moments());
+    assert!(
+        stepper.begin(&data, &flat, optimizer.moments()),
+        "the device has no room for the data"
+    );
     let (mut steps, mut timed, mut start) = (0, 0, Instant::now());
     while timed == 0 || start.elapsed().as_secs_f64() < LENGTH {
         let (_, stepped) =

@@ -7,6 +7,9 @@
 // own; a barrier; the block sums over its lanes, for the gradients by coefficients; a barrier; every thread
 // delivers the gradients by the inputs. The last comes late because an input's gradient may take the rows
 // of the output's. Which steps have sums is the same for all threads, so all meet at the same barriers.
+//
+// For queries nothing is learned: there are no sums over lanes and no barriers, and the gradients by a leaf's units are
+// the row's flows.
 
 // The rows of a block that begin where a lane's do.
 __device__ __forceinline__ float* of_block(float* rows) { return rows - threadIdx.x; }
@@ -33,7 +36,9 @@ __device__ __forceinline__ void note_state(const Lane& lane, const Operand& inpu
 
 // Through a product, or a sum of one.
 template <int K>
-__device__ __forceinline__ void product_back(Lane& lane, const Step& step, const Operand* in) {
+__device__ __forceinline__ void product_back(
+    const Buffers& buffers, Lane& lane, const Step& step, const Operand* in
+) {
     Units<K> a = units_of<K>(lane, in[0], lane.left), b = units_of<K>(lane, in[1], lane.right);
     Units<K> p(lane.formed), d(lane.d_formed);
     const Scaled scaled = multiply<K>(lane, in, a, b, p);
@@ -42,7 +47,7 @@ __device__ __forceinline__ void product_back(Lane& lane, const Step& step, const
     const bool weighted = K > 0 || step.op == PRODUCT_SUM;
     if (weighted) {
         // Written first: the registers of the product are wanted for its gradient.
-        if (K > 0) {
+        if (K > 0 && !QUERIES) {
 #pragma unroll (K > 0 ? K : 1)
             for (int i = 0; i < width; ++i) at(lane.formed, i) = p[i];
         }
@@ -60,7 +65,10 @@ __device__ __forceinline__ void product_back(Lane& lane, const Step& step, const
             if (in[1].gradient == TO_TABLE) at(lane.d_right, i) = d[i] * scaled.down * a[i];
         }
     }
-    if (weighted || looks_up) {
+    if (QUERIES) {
+        inline_flows(buffers, lane, in[0], lane.d_left);
+        inline_flows(buffers, lane, in[1], lane.d_right);
+    } else if (weighted || looks_up) {
         __syncthreads();
         if (weighted) {
             float* out = lane.d_coefficients + step.table;
@@ -89,7 +97,9 @@ __device__ __forceinline__ float pair_gradient(
     return sum;
 }
 
-__device__ __forceinline__ void kronecker_back(Lane& lane, const Step& step, const Operand* in) {
+__device__ __forceinline__ void kronecker_back(
+    const Buffers& buffers, Lane& lane, const Step& step, const Operand* in
+) {
     Units<0> a = units_of<0>(lane, in[0], lane.left), b = units_of<0>(lane, in[1], lane.right);
     Units<0> p(lane.formed), d(lane.d_formed);
     const Scaled scaled = pairs(lane, in, a, b, p);
@@ -105,7 +115,10 @@ __device__ __forceinline__ void kronecker_back(Lane& lane, const Step& step, con
             if (in[side].gradient >= 0) deliver(lane, in[side], i, sum);
         }
     }
-    if (in[0].gradient == TO_TABLE || in[1].gradient == TO_TABLE) {
+    if (QUERIES) {
+        inline_flows(buffers, lane, in[0], lane.d_left);
+        inline_flows(buffers, lane, in[1], lane.d_right);
+    } else if (in[0].gradient == TO_TABLE || in[1].gradient == TO_TABLE) {
         __syncthreads();
         inline_table(lane, in[0], lane.d_left, lane.states);
         inline_table(lane, in[1], lane.d_right, lane.states + THREADS);
@@ -113,8 +126,26 @@ __device__ __forceinline__ void kronecker_back(Lane& lane, const Step& step, con
     }
 }
 
+// Block-wide: the gradients by the weights of a sum of `inputs`, given those by its inputs in `d_rows`.
+__device__ __forceinline__ void by_sum(
+    Lane& lane, const Step& step, const Operand* in, bool mixes, float* d_out, float* inputs, float* d_rows
+) {
+    if (step.inputs == 1) note_state(lane, in[0], lane.states);
+    __syncthreads();
+    float* out = lane.d_coefficients + step.table;
+    if (mixes) {
+        by_mixing_weights(of_block(d_out), step.out.units, of_block(inputs), step.inputs, out);
+    } else {
+        by_weights(of_block(d_out), step.out.units, of_block(inputs), step.width, out);
+    }
+    if (step.inputs == 1) inline_table(lane, in[0], d_rows, lane.states);
+    __syncthreads();
+}
+
 template <int OPS>
-__device__ __forceinline__ void sum_back(Lane& lane, const Step& step, const Operand* in) {
+__device__ __forceinline__ void sum_back(
+    const Buffers& buffers, Lane& lane, const Step& step, const Operand* in
+) {
     const Gathered all = gather(lane, in, step.inputs);
     const float* weights = lane.coefficients + step.table;
     float* d_out = lane.gradients + step.out.gradient * THREADS;
@@ -125,16 +156,11 @@ __device__ __forceinline__ void sum_back(Lane& lane, const Step& step, const Ope
     } else {
         weigh_back<0>(weights, step.out.units, step.width, d_out, d);
     }
-    if (step.inputs == 1) note_state(lane, in[0], lane.states);
-    __syncthreads();
-    float* out = lane.d_coefficients + step.table;
-    if (mixes) {
-        by_mixing_weights(of_block(d_out), step.out.units, of_block(all.rows), step.inputs, out);
-    } else {
-        by_weights(of_block(d_out), step.out.units, of_block(all.rows), step.width, out);
+    if (!QUERIES) {
+        by_sum(lane, step, in, mixes, d_out, all.rows, d.rows);
+    } else if (step.inputs == 1) {
+        inline_flows(buffers, lane, in[0], d.rows);
     }
-    if (step.inputs == 1) inline_table(lane, in[0], d.rows, lane.states);
-    __syncthreads();
     int row = 0;
     for (int n = 0; n < step.inputs; ++n) {
         const float factor = step.inputs > 1 ? alignment(lane, in[n], all.exponent) : 1.0f;
@@ -146,6 +172,19 @@ __device__ __forceinline__ void sum_back(Lane& lane, const Step& step, const Ope
 
 __device__ __forceinline__ bool is_leaf(int op) {
     return op == LOOKUP || op == GAUSSIAN || op == LOG_LOOKUP || op == POISSON;
+}
+
+// Whether the units of an operation are logarithms.
+__device__ __forceinline__ bool is_logarithm(int op) {
+    return op == GAUSSIAN || op == LOG_LOOKUP || op == POISSON || op == ADD_LOGS;
+}
+
+// Through a leaf in the arena, to the row's flows. Of densities and of counts there are none.
+__device__ __forceinline__ void leaf_to_flows(const Buffers& buffers, Lane& lane, const Step& step) {
+    if (step.op != LOOKUP) return;
+    float* d = lane.gradients + step.out.gradient * THREADS;
+    const float* table = lane.coefficients + step.table;
+    leaf_flows(buffers, lane, step.column, table, step.states, step.out.units, d);
 }
 
 // Through a leaf in the arena, to its table.
@@ -203,20 +242,25 @@ __device__ __forceinline__ void backward(const Buffers& buffers, Lane& lane, lon
         if (step.out.gradient == NOWHERE) continue;
         const Operand* in = lane.operands + step.first_input;
         const int width = step.inputs > 0 ? in[0].units : 0;
+        if (QUERIES && lane.guarded && !is_logarithm(step.op)) keep_possible(lane, step.out);
         if (OCCURS(PRODUCT_SUM) && step.op == PRODUCT_SUM) {
             switch (width) {
-#define CASE(K) case K: product_back<K>(lane, step, in); break;
+#define CASE(K) case K: product_back<K>(buffers, lane, step, in); break;
                 EACH_WIDTH(CASE)
 #undef CASE
                 default:
-                    if (ANY_WIDTH) product_back<0>(lane, step, in);
+                    if (ANY_WIDTH) product_back<0>(buffers, lane, step, in);
             }
         } else if (OCCURS(PRODUCT) && step.op == PRODUCT) {
-            product_back<0>(lane, step, in);
+            product_back<0>(buffers, lane, step, in);
         } else if (OCCURS(KRONECKER) && step.op == KRONECKER) {
-            kronecker_back(lane, step, in);
+            kronecker_back(buffers, lane, step, in);
         } else if ((OCCURS(SUM) && step.op == SUM) || (OCCURS(MIX) && step.op == MIX)) {
-            sum_back<OPS>(lane, step, in);
+            sum_back<OPS>(buffers, lane, step, in);
+        } else if (QUERIES && OCCURS(SPARSE) && step.op == SPARSE) {
+            sparse_back(buffers, lane, step, in);
+        } else if (QUERIES && has_leaves && is_leaf(step.op)) {
+            leaf_to_flows(buffers, lane, step);
         } else if (has_leaves && is_leaf(step.op)) {
             leaf_back<OPS>(lane, step);
         } else if (OCCURS(IMPORT) && step.op == IMPORT) {

@@ -11,6 +11,7 @@ struct Lane {
     const Column* columns;
     const float* coefficients;  // Of the part.
     float* d_coefficients;      // The gradient by them, of the block.
+    float* flows;               // For queries: flow s of this row is flows[s * pitch].
     const float* data;          // Column v of this row is data[v * LANES].
     int count;                  // Steps.
     bool guarded;               // Whether losses are watched.

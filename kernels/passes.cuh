@@ -2,8 +2,11 @@
 //
 //   forward_parts   every part below the head over every tile      any grid; work: parts × tiles
 //   head            the head, forward and, to train, back          any grid; work: shards
-//   backward_parts  every part forward again and back              any grid; work: parts × shards
+//   backward_parts  every part forward again and back              any grid; work: runs of parts × shards
 //   sum_shards      the gradients of all shards to one             any grid; work: coefficients
+//
+// For queries the way back draws rows, or sums flows up: a shard's rows are gone through by one block for each run of
+// parts, and the last kernel sums flows of all runs.
 //
 // A tile is THREADS rows. Blocks have THREADS threads and go through the work in steps of the grid, so any
 // grid gives the same bits; a grid must have no more blocks than `workspace` has arenas. They are launched in
@@ -29,6 +32,7 @@ __device__ __forceinline__ Lane lane_of(const Buffers& buffers, int number, long
     lane.columns = buffers.columns + part.first_column;
     lane.coefficients = buffers.coefficients + part.coefficients;
     lane.d_coefficients = nullptr;
+    lane.flows = nullptr;
     lane.data = buffers.data + first;
     lane.count = part.steps;
     lane.guarded = !buffers.certified[number];
@@ -113,6 +117,70 @@ __device__ __forceinline__ float root(
     return sure && mantissa > 0.0f && row < buffers.rows ? 1.0f / mantissa : 0.0f;
 }
 
+// Where the flows of a row through a run of parts lie; the last run is the head.
+__device__ __forceinline__ float* flows_of(const Buffers& buffers, long long run, long long row) {
+    return buffers.partial + run * buffers.summed + row;
+}
+
+// Clears the flows of a row through a run of parts.
+__device__ __forceinline__ void clear_flows(const Buffers& buffers, long long run, long long row) {
+    float* flows = flows_of(buffers, run, row);
+    for (long long at = 0; at < buffers.summed; at += buffers.pitch) flows[at] = 0.0f;
+}
+
+__device__ __forceinline__ Draw draw_of(const Buffers& buffers, int part, long long row) {
+    const unsigned long long seed = buffers.seed, number = buffers.first_draw + row;
+    const unsigned keys[2] = {(unsigned)seed, (unsigned)(seed >> 32)};
+    return {{keys[0], keys[1]}, {(unsigned)number, (unsigned)(number >> 32)}, (unsigned)part, row};
+}
+
+// Goes back from the root, given the gradient by its mantissa: zero where there is no way back.
+__device__ __forceinline__ void root_back(
+    const Buffers& buffers, Lane& lane, const Operand& out, float seed, long long row
+) {
+    if (out.gradient < 0) return;
+    if (QUERIES && buffers.draws) {
+        for (long long v = 0; v < buffers.variables; ++v) {
+            buffers.drawn[v * buffers.pitch + row] = not_a_number();
+        }
+        at(lane.gradients, out.gradient) = seed > 0.0f ? 0.0f : (float)NOWHERE;
+        const Draw draw = draw_of(buffers, (int)buffers.parts_below, row);
+        if constexpr (QUERIES) draw_back<HEAD_OPS>(buffers, lane, draw);
+        return;
+    }
+    if (QUERIES) {
+        clear_flows(buffers, buffers.runs, row);
+        lane.flows = flows_of(buffers, buffers.runs, row);
+    }
+    at(lane.gradients, out.gradient) = seed;
+    backward<HEAD_OPS>(buffers, lane, row);
+}
+
+// Draws what a row lacks of a part's variables, where the head has picked some of its outputs.
+__device__ __forceinline__ void draw_part(const Buffers& buffers, Lane& lane, int number, long long row) {
+    const Part& part = buffers.parts[number];
+    for (int n = 0; n < part.outputs; ++n) {
+        const Operand& out = lane.operands[part.first_output + n];
+        const long long place = (part.handed_outputs + n) * buffers.pitch + row;
+        if (out.gradient >= 0) at(lane.gradients, out.gradient) = (float)buffers.picked[place];
+    }
+    if constexpr (QUERIES) draw_back<PART_OPS>(buffers, lane, draw_of(buffers, number, row));
+}
+
+// Takes a part forward again and back, for tile `tile`.
+__device__ __forceinline__ void part_back(
+    const Buffers& buffers, int number, long long tile, float* sums, float* flows
+) {
+    Lane lane = lane_of(buffers, number, tile);
+    lane.d_coefficients = sums;
+    lane.flows = flows;
+    const long long row = tile * THREADS + threadIdx.x;
+    forward<PART_OPS>(buffers, lane, row);
+    if (QUERIES && buffers.draws) return draw_part(buffers, lane, number, row);
+    take_back(buffers, lane, buffers.parts[number], row);
+    backward<PART_OPS>(buffers, lane, row);
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) forward_parts(const Buffers buffers) {
     const long long tiles = tiles_of(buffers);
     for (long long item = blockIdx.x; item < buffers.parts_below * tiles; item += gridDim.x) {
@@ -128,7 +196,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) head(const Buffers
     const int number = (int)buffers.parts_below;
     const Part& part = buffers.parts[number];
     for (long long shard = blockIdx.x; shard < buffers.shards; shard += gridDim.x) {
-        float* sums = buffers.train ? cleared(buffers, part, shard) : nullptr;
+        float* sums = buffers.train && !QUERIES ? cleared(buffers, part, shard) : nullptr;
         const long long end = shard_begin(buffers, shard + 1);
         for (long long tile = shard_begin(buffers, shard); tile < end; ++tile) {
             Lane lane = lane_of(buffers, number, tile);
@@ -137,41 +205,34 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) head(const Buffers
             forward<HEAD_OPS>(buffers, lane, row);
             const Operand& out = lane.operands[part.first_output];
             const float seed = root(buffers, lane, out, row);
-            if (buffers.train && out.gradient >= 0) {
-                at(lane.gradients, out.gradient) = seed;
-                backward<HEAD_OPS>(buffers, lane, row);
-            }
+            if (buffers.train) root_back(buffers, lane, out, seed, row);
         }
     }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) backward_parts(const Buffers buffers) {
-    const long long items = buffers.parts_below * buffers.shards;
+    const long long items = buffers.runs * buffers.shards;
     for (long long item = blockIdx.x; item < items; item += gridDim.x) {
-        const int number = (int)(item / buffers.shards);
-        const long long shard = item % buffers.shards;
-        const Part& part = buffers.parts[number];
-        float* sums = cleared(buffers, part, shard);
+        const long long run = item / buffers.shards, shard = item % buffers.shards;
+        const int number = (int)(buffers.parts_below * run / buffers.runs);
+        const int last = QUERIES ? (int)(buffers.parts_below * (run + 1) / buffers.runs) - 1 : number;
+        float* sums = QUERIES ? nullptr : cleared(buffers, buffers.parts[number], shard);
         const long long end = shard_begin(buffers, shard + 1);
         for (long long tile = shard_begin(buffers, shard); tile < end; ++tile) {
-            Lane lane = lane_of(buffers, number, tile);
-            lane.d_coefficients = sums;
             const long long row = tile * THREADS + threadIdx.x;
-            forward<PART_OPS>(buffers, lane, row);
-            take_back(buffers, lane, part, row);
-            backward<PART_OPS>(buffers, lane, row);
+            float* flows = QUERIES ? flows_of(buffers, run, row) : nullptr;
+            if (QUERIES && !buffers.draws) clear_flows(buffers, run, row);
+            for (int n = number; n <= last; ++n) part_back(buffers, n, tile, sums, flows);
         }
     }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) sum_shards(const Buffers buffers) {
     const long long stride = (long long)gridDim.x * THREADS;
-    const long long count = buffers.all_coefficients;
+    const long long count = buffers.summed;
     for (long long i = (long long)blockIdx.x * THREADS + threadIdx.x; i < count; i += stride) {
         float sum = 0.0f;
-        for (long long shard = 0; shard < buffers.shards; ++shard) {
-            sum += buffers.partial[shard * count + i];
-        }
+        for (long long n = 0; n < buffers.summands; ++n) sum += buffers.partial[n * count + i];
         buffers.d_coefficients[i] = sum;
     }
 }

@@ -12,6 +12,7 @@
 //   EACH_WIDTH(CASE) CASE(K) for each number of units K that products form in registers
 //   ANY_WIDTH        1 if sums of products of other widths occur
 //   PRECISION        F32, TF32 or BF16: of the operands of sums on tensor cores, see `tensor.cuh`
+//   QUERIES          1 if the way back goes to the leaves of what a row lacks, 0 if to what is learned
 //
 // Tables of coefficients are [rows][pitch], where pitch is the number of columns rounded up to a multiple
 // of four: a row begins at sixteen bytes, and four weights cost one load.
@@ -68,10 +69,11 @@ struct Step {
     Operand out;
 };
 
-// A term of a sparse sum: rows of its factors, and its weight's place among the part's coefficients. NOWHERE
-// for one.
+// A term of a sparse sum: rows of its factors, and its weight's place among the part's coefficients, NOWHERE
+// for one; and rows of the gradients by the factors, NOWHERE where none is wanted.
 struct Term {
     int left, right, weight;
+    int d_left, d_right;
 };
 
 // The terms of one unit of a sparse sum.
@@ -168,8 +170,9 @@ struct Buffers {
     float* d_handed;            // The gradient by `handed`.
     double* log_p;              // [pitch], then what a step met: see `step.cuh`.
     int* in_doubt;              // [pitch]: 1 where linear arithmetic may have lost a part of the row.
-    float* partial;             // Gradients by coefficients, [shards][all coefficients].
-    float* d_coefficients;      // The sum over the shards.
+    float* partial;             // [summands][summed]: gradients by coefficients, a shard each; for queries, flows,
+                                //   [all states][pitch], of each run of parts, then of the head.
+    float* d_coefficients;      // The sum over the summands.
     float* workspace;           // [blocks][rows of the arena][THREADS], unless ARENA_IN_SHARED.
     float* parameters;         // All that is learned.
     float* gradient;           // The gradient by it,
@@ -183,14 +186,23 @@ struct Buffers {
     const Layer* layers;
     const Certificate* certificates;  // By part.
     float* network_partial;           // Gradients by the network, [network_blocks][network_size].
+    const int* first_states;    // Queries, by variable: its first state among those of all.
+    int* picked;                //   Units of all parts' outputs that a draw reaches, [outputs][pitch].
+    float* drawn;               //   What was drawn, [variables][pitch]; NaN where nothing was.
     long long parts_below;      // Parts, the head left out.
     long long rows;
     long long pitch;
     long long variables;
     long long shards;         // Runs of tiles of THREADS rows that one block sums gradients over.
+    long long runs;           // Runs of parts that one block goes back through: each part, but for flows.
     long long arena;          // Rows of a block's arena, of the largest program.
     long long all_coefficients;
+    long long summands;  // Of `partial`,
+    long long summed;    //   and the numbers of each.
     long long train;  // 1: the head goes back too.
+    long long draws;        // Queries: 1 if rows are drawn, 0 if flows are wanted,
+    long long seed;         //   the seed of the draws,
+    long long first_draw;   //   and the number of the batch's first.
     long long weight_rows_count;
     long long sectors_count;
     long long layers_count;

@@ -5,7 +5,7 @@
 // Units keep their relative precision, however far below their top they are, until a product of two of them
 // leaves the normal numbers. The least units above zero of both sides, and the least weight, say whether that
 // can have happened; then each term may lack the last digit of the smallest numbers there are, and the bound
-// says so. Nothing below a sparse sum is learned, so there is no way back.
+// says so. Nothing below a sparse sum is learned, so the way back is that of queries alone: to the factors.
 
 #define MOST 3.40282347e38f     // The largest number.
 #define DIGIT 2.80259693e-45f   // Twice the smallest number: what such a term may lack.
@@ -72,4 +72,35 @@ __device__ __forceinline__ void sparse(
         at(lane.values, step.out.rows + k) = at(lane.formed, k) * down;
     }
     finish(lane, step.out, exponent_bits(top) + left.exponent + right.exponent, bound);
+}
+
+// The way back, of queries: to the gradients by both factors of each term. A thread adds to rows of its own alone, term
+// by term, so there is nothing to wait for. What the units were scaled by is what their exponents have gained, which
+// plans for queries keep.
+__device__ __forceinline__ void sparse_back(
+    const Buffers& buffers, Lane& lane, const Step& step, const Operand* in
+) {
+    int below = 0;
+    for (int n = 0; n < step.inputs; ++n) below += exponent_of(lane, in[n]);
+    const float down = power_of_two(difference(below, exponent_of(lane, step.out)));
+    // An input's gradient may take the rows of the output's.
+    for (int k = 0; k < step.out.units; ++k) {
+        at(lane.d_formed, k) = at(lane.gradients, step.out.gradient + k) * down;
+    }
+    for (int n = 0; n < step.inputs; ++n) {
+        if (!in[n].first || in[n].gradient < 0) continue;
+        for (int i = 0; i < in[n].units; ++i) at(lane.gradients, in[n].gradient + i) = 0.0f;
+    }
+    for (int k = 0; k < step.out.units; ++k) {
+        const float d = at(lane.d_formed, k);
+        const List list = buffers.lists[step.table + k];
+        for (int t = list.first; t < list.end && d != 0.0f; ++t) {
+            const Term term = buffers.terms[t];
+            const float own = term.weight == NOWHERE ? d : d * lane.coefficients[term.weight];
+            const float left = at(lane.values, term.left);
+            const float right = term.right == NOWHERE ? 1.0f : at(lane.values, term.right);
+            if (term.d_left != NOWHERE) at(lane.gradients, term.d_left) += own * right;
+            if (term.d_right != NOWHERE) at(lane.gradients, term.d_right) += own * left;
+        }
+    }
 }

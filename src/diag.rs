@@ -142,6 +142,7 @@ codes! {
     E0702 "a limit that cannot be kept"
     E0703 "training met a number that is not finite"
     E0704 "a query this circuit does not answer"
+    E0705 "a device without room for the plan"
     E0801 "a circuit file that does not follow its format"
     E0802 "an id that a circuit file does not define, or defines twice"
     E0803 "nodes of a circuit file that do not fit together"

@@ -74,7 +74,7 @@ fn take(compiled: &Arc<Compiled>, plan: Plan, threads: usize, data: &Dataset) ->
     MOST.store(held(), Ordering::SeqCst);
     let start = held();
     if let Some(stepper) = engine.stepper() {
-        stepper.begin(data, &flat, optimizer.moments());
+        assert!(stepper.begin(data, &flat, optimizer.moments()));
         stepper.step(data, &rows, optimizer.next_step(1.0), &mut log_p);
     } else if train {
         engine.gradient(&flat, data, &rows, &mut log_p, &mut gradient);

@@ -85,7 +85,8 @@ pub fn run(args: &Bench) -> Result<Answer, Failure> {
     let step = train_step(args, &ready, &data)?;
     let Evaluated { seconds: eval, arithmetic, off } = evaluation(args, &ready, &data)?;
     let plan = engine::planned(&ready.compiled, &args.run, Purpose::Evaluate, batch)?.plan;
-    let laid_out = || engine::laid_out(&ready.compiled, &args.run, Purpose::Evaluate, batch);
+    let laid_out =
+        || engine::laid_out(&ready.compiled, &args.run, Purpose::Evaluate, batch, usize::MAX);
     let layout = (!on_cpu).then(laid_out).transpose()?;
     let forward = plan.multiply_adds() as f64 * f64::from(batch);
     let report = Report {
@@ -117,13 +118,12 @@ fn train_step(args: &Bench, ready: &Ready, data: &Dataset) -> Result<f64, Failur
     let mut gradient = vec![0.0; flat.len()];
     let mut batches = Batches::new(0, data.rows(), batch as usize);
     let mut log_p = vec![0.0; batches.size()];
-    let took = match executable.stepper() {
-        Some(stepper) => {
-            stepper.begin(data, &flat, optimizer.moments());
-            seconds(|step| {
-                stepper.step(data, batches.draw(step), optimizer.next_step(1.0), &mut log_p);
-            })
-        }
+    let moments = optimizer.moments();
+    let begun = executable.stepper().is_some_and(|stepper| stepper.begin(data, &flat, moments));
+    let took = match executable.stepper().filter(|_| begun) {
+        Some(stepper) => seconds(|step| {
+            stepper.step(data, batches.draw(step), optimizer.next_step(1.0), &mut log_p);
+        }),
         None => seconds(|step| {
             let rows = batches.draw(step);
             executable.gradient(&flat, data, rows, &mut log_p, &mut gradient);

@@ -1,5 +1,6 @@
 //! `pcc compile`: a circuit through every stage, one of which is shown.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -55,31 +56,37 @@ pub fn run(args: &Compile) -> Result<Answer, Failure> {
     let request = request(args, loaded.circuit.variables())
         .map_err(|faults| Failure::new(faults).with_source(&source))?;
     let ready = load::compiled(source, loaded, request, &args.run)?;
-    let plan = planned(args, &ready, Purpose::Evaluate)?;
-    let mut report = report(args, &ready, &plan, start)?;
+    let layout = match on_device(args) || has_kernels {
+        true => Some(laid_out(args, &ready, Purpose::Evaluate)?),
+        false => None,
+    };
+    let layout = layout.as_ref();
+    let planned = match layout.filter(|_| on_device(args)) {
+        Some(layout) => Cow::Borrowed(layout.plan()),
+        None => Cow::Owned(planned(args, &ready, Purpose::Evaluate)?),
+    };
+    let plan = planned.as_ref();
+    let mut report = report(args, &ready, (plan, layout), start)?;
     if let Some(emit @ (Emit::Plan | Emit::Sharing)) = args.emit
         && let Some(path) = &args.data
     {
         let data = load::data(path, &ready.compiled)?;
         report.emit = Some(match emit {
             Emit::Sharing => agreement(args, &ready, &data)?,
-            _ => with_data(args, &ready, &plan, &data)?,
+            _ => with_data(args, &ready, plan, &data)?,
         });
     }
-    match (&args.output, architecture) {
-        (Some(path), Some(architecture)) => {
-            let layout = laid_out(args, &ready)?;
-            cuda::write(path, &layout, &ready.compiled, architecture)?;
+    match (&args.output, architecture, layout) {
+        (Some(path), Some(architecture), Some(layout)) => {
+            cuda::write(path, layout, &ready.compiled, architecture)?;
         }
-        (Some(path), None) => write(path, &plan)?,
-        (None, _) => {}
+        (Some(path), ..) => write(path, plan)?,
+        (None, ..) => {}
     }
-    if matches!(args.emit, Some(Emit::Cuda | Emit::Ptx)) {
-        let layout = laid_out(args, &ready)?;
-        report.emit = Some(cuda::emitted(args.emit, &layout, architecture)?);
+    if let Some(layout) = layout.filter(|_| has_kernels) {
+        report.emit = Some(cuda::emitted(args.emit, layout, architecture)?);
     }
-    if args.emit == Some(Emit::Plan) && on_device(args) {
-        let layout = laid_out(args, &ready)?;
+    if let Some(layout) = layout.filter(|_| args.emit == Some(Emit::Plan)) {
         report.emit.get_or_insert_default().push_str(&layout.to_string());
     }
     let table = table(&report);
@@ -134,24 +141,27 @@ fn options(args: &Compile, purpose: Purpose) -> plan::Options {
     plan::Options { purpose, schedule, batch: args.batch.get(), sharing }
 }
 
-/// The circuit laid out to evaluate rows on a device.
-fn laid_out(args: &Compile, ready: &Ready) -> Result<Layout, Diagnostic> {
-    cuda::layout(&ready.compiled, &options(args, Purpose::Evaluate), &args.run)
+/// The circuit laid out for a device, which need not be at hand.
+fn laid_out(args: &Compile, ready: &Ready, purpose: Purpose) -> Result<Layout, Diagnostic> {
+    cuda::layout(&ready.compiled, &options(args, purpose), &args.run, usize::MAX)
 }
 
 /// The plan, within the memory that the user allows, if any.
 fn planned(args: &Compile, ready: &Ready, purpose: Purpose) -> Result<Plan, Diagnostic> {
     let options = options(args, purpose);
     match args.run.memory {
-        _ if on_device(args) => {
-            Ok(cuda::layout(&ready.compiled, &options, &args.run)?.plan().clone())
-        }
+        _ if on_device(args) => Ok(laid_out(args, ready, purpose)?.plan().clone()),
         Some(limit) => engine::within(&ready.compiled, &options, limit),
         None => Ok(plan(&ready.compiled.circuit, &ready.compiled.parameters, &options)),
     }
 }
 
-fn report(args: &Compile, ready: &Ready, plan: &Plan, start: Instant) -> Result<Report, Failure> {
+fn report(
+    args: &Compile,
+    ready: &Ready,
+    (plan, layout): (&Plan, Option<&Layout>),
+    start: Instant,
+) -> Result<Report, Failure> {
     let compiled = &ready.compiled;
     let written = &compiled.written;
     let text = |emit| {
@@ -177,9 +187,9 @@ fn report(args: &Compile, ready: &Ready, plan: &Plan, start: Instant) -> Result<
     let emit = args.emit.map(text).transpose()?;
     Ok(Report {
         stages: plan.programs.iter().map(|program| program.steps.len()).sum(),
-        peak_bytes: match on_device(args) {
-            true => laid_out(args, ready)?.bytes(),
-            false => plan.memory().total(run::threads(&args.run)),
+        peak_bytes: match layout.filter(|_| on_device(args)) {
+            Some(layout) => layout.bytes(),
+            None => plan.memory().total(run::threads(&args.run)),
         },
         multiply_adds: plan.multiply_adds(),
         sectors: compiled.parameters.table().sectors().len(),

@@ -36,17 +36,19 @@ fn precision(name: PrecisionName) -> Precision {
     }
 }
 
-/// A plan laid out for a device within the memory that the user allows there, if any: of the schedule asked for where
-/// that fits, else depth first, and in as many blocks and shards as there is room for.
+/// A plan laid out for a device within the memory that the user allows there, if any, and `free`, what the device has:
+/// of the schedule asked for where that fits, else depth first, and in as many blocks and shards as there is room for.
 ///
 /// # Errors
-/// E0702 if there is none; it says what the least one takes.
+/// E0702 if the user's limit leaves none, E0705 if the device does; they say what the least one takes.
 pub fn layout(
     compiled: &Compiled,
     options: &plan::Options,
     run: &Run,
+    free: usize,
 ) -> Result<Layout, Diagnostic> {
-    let limit = run.memory.map_or(usize::MAX, ByteSize::bytes);
+    let allowed = run.memory.map_or(usize::MAX, ByteSize::bytes);
+    let limit = allowed.min(free);
     let mut least = usize::MAX;
     for schedule in [options.schedule, Schedule::Deep] {
         // Nothing is shared on a device.
@@ -60,8 +62,14 @@ pub fn layout(
         }
     }
     let (least, limit, batch) = (ByteSize(least as u64), ByteSize(limit as u64), options.batch);
-    let message = format!("the plan takes {least} on the device at least, more than {limit}");
-    Err(Diagnostic::new(Code::E0702, message).help(format!(
+    let takes = format!("the plan takes {least} on the device at least");
+    if free < allowed {
+        let message = format!("{takes}, which has {limit} free");
+        return Err(Diagnostic::new(Code::E0705, message).help(format!(
+            "take smaller batches: these are of {batch} rows; or use `--engine cpu`"
+        )));
+    }
+    Err(Diagnostic::new(Code::E0702, format!("{takes}, more than {limit}")).help(format!(
         "allow more by `--memory`, or take smaller batches: these are of {batch} rows"
     )))
 }

@@ -46,7 +46,7 @@ pub fn planned(
     let options = plan::Options { purpose, schedule: Schedule::Wide, batch, sharing };
     let threads = run::threads(run);
     if run.engine == EngineName::Cuda {
-        let plan = laid_out(compiled, run, purpose, batch)?.plan().clone();
+        let plan = laid_out(compiled, run, purpose, batch, usize::MAX)?.plan().clone();
         return Ok(Planned { plan, threads, spare: usize::MAX });
     }
     let Some(limit) = run.memory else {
@@ -96,7 +96,7 @@ pub fn evaluator(compiled: &Arc<Compiled>, run: &Run) -> Result<Box<dyn Executab
     let mut batch = MOST_EVALUATED;
     loop {
         match executable(compiled, run, Purpose::Evaluate, batch) {
-            Err(failure) if failure.has(Code::E0702) && batch > LANES as u32 => batch /= 2,
+            Err(failure) if failure.lacks_room() && batch > LANES as u32 => batch /= 2,
             found => return found,
         }
     }
@@ -105,7 +105,8 @@ pub fn evaluator(compiled: &Arc<Compiled>, run: &Run) -> Result<Box<dyn Executab
 /// The circuit, ready to run on the engine that the user chose.
 ///
 /// # Errors
-/// E0701 where the engine cannot be had, E0702 where the memory does not suffice.
+/// E0701 where the engine cannot be had, E0702 where the memory that is allowed does not suffice, E0705 where a
+/// device's does not.
 pub fn executable(
     compiled: &Arc<Compiled>,
     run: &Run,
@@ -123,8 +124,12 @@ pub fn executable(
     })
 }
 
-/// The circuit, ready for queries, if the engine chosen answers them: with a limit on memory none does, as the
-/// ways down read every value, and the device has none.
+/// Rows that a device takes together for queries: a way down keeps every value, but in as many arenas as there
+/// are blocks.
+const ON_DEVICE: u32 = 4096;
+
+/// The circuit, ready for queries on the engine that the user chose; `None` where it is to be walked as it is
+/// written: with a limit on memory, as the ways down read every value, and where a device has no room for that.
 ///
 /// # Errors
 /// As [`executable`].
@@ -132,24 +137,32 @@ pub fn for_queries(
     compiled: &Arc<Compiled>,
     run: &Run,
 ) -> Result<Option<Box<dyn Executable>>, Failure> {
-    match run.memory.is_none() && run.engine == EngineName::Cpu {
-        true => executable(compiled, run, Purpose::Query, LANES as u32).map(Some),
-        false => Ok(None),
+    if run.memory.is_some() {
+        return Ok(None);
+    }
+    let batch = match run.engine {
+        EngineName::Cpu => LANES as u32,
+        EngineName::Cuda => ON_DEVICE,
+    };
+    match executable(compiled, run, Purpose::Query, batch) {
+        Err(failure) if failure.lacks_room() => Ok(None),
+        made => made.map(Some),
     }
 }
 
-/// The circuit laid out for a device, within the memory that the user allows there.
+/// The circuit laid out for a device, within the memory that the user allows there and `free`, what it has.
 ///
 /// # Errors
-/// E0702 where that does not suffice.
+/// E0702 where the one does not suffice, E0705 where the other does not.
 pub fn laid_out(
     compiled: &Compiled,
     run: &Run,
     purpose: Purpose,
     batch: u32,
+    free: usize,
 ) -> Result<Layout, Diagnostic> {
     let (schedule, sharing) = (Schedule::Wide, Sharing::Off);
-    cuda::layout(compiled, &plan::Options { purpose, schedule, batch, sharing }, run)
+    cuda::layout(compiled, &plan::Options { purpose, schedule, batch, sharing }, run, free)
 }
 
 /// The same as [`executable`] on the first GPU, within the memory that the user allows there and that it has free.
@@ -162,7 +175,7 @@ fn on_device(
     purpose: Purpose,
     batch: u32,
 ) -> Result<Box<dyn Executable>, Failure> {
-    let layout = laid_out(compiled, run, purpose, batch)?;
+    let layout = laid_out(compiled, run, purpose, batch, engine::cuda::free()?)?;
     let (threads, cache) = (run::threads(run), cuda::cache());
     let made = engine::cuda::executable(Arc::clone(compiled), layout, threads, cache.as_ref());
     Ok(Box::new(made?))

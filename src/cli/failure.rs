@@ -46,7 +46,7 @@ impl Failure {
     pub fn new(diagnostics: impl Into<Diagnostics>) -> Self {
         let diagnostics = diagnostics.into();
         let exit = diagnostics.iter().find_map(|diagnostic| match diagnostic.code {
-            Code::E0701 => Some(Exit::Machine),
+            Code::E0701 | Code::E0705 => Some(Exit::Machine),
             Code::E0703 => Some(Exit::NonFinite),
             _ => None,
         });
@@ -56,6 +56,11 @@ impl Failure {
     /// Whether a diagnostic of this code is among those found.
     pub fn has(&self, code: Code) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.code == code)
+    }
+
+    /// Whether something takes more memory than is allowed, or than a device has.
+    pub fn lacks_room(&self) -> bool {
+        self.has(Code::E0702) || self.has(Code::E0705)
     }
 
     /// The command line asks for what cannot be had together.

@@ -317,7 +317,13 @@ fn conditionals(
     json: bool,
 ) -> Result<Vec<Reply>, Failure> {
     let found = match engine::for_queries(&model.compiled, &args.run)? {
-        Some(mut executable) => model.conditionals(executable.as_mut(), rows),
+        Some(mut executable) => {
+            let found = model.conditionals(executable.as_mut(), rows);
+            if let Some(fault) = executable.fault() {
+                return Err(fault.into());
+            }
+            found
+        }
         None => model.conditionals_as_written(rows),
     };
     let log_p = |row| found.log_p(row);

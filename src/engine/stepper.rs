@@ -28,7 +28,11 @@ pub trait Stepper {
     /// Takes parameters and their moments over, first and second; the second has no entries where updates descend by
     /// velocity. `data` is what it will learn from. From now on `Executable::load` and `Executable::gradient` set the
     /// parameters that the next step begins with: to evaluate others in between, begin again after that.
-    fn begin(&mut self, data: &Dataset, parameters: &[f32], moments: [&[f32]; 2]);
+    ///
+    /// Returns whether it has begun. An engine that has no room for the data has not, and nothing has changed: its
+    /// caller takes the steps, batch by batch.
+    #[must_use]
+    fn begin(&mut self, data: &Dataset, parameters: &[f32], moments: [&[f32]; 2]) -> bool;
 
     /// Takes a step by the gradient of Σ ln p over these rows of `data`, the data that it has begun with. There is an
     /// update for each tensor, in order. Writes ln p of each row, in nats, under the parameters before the step.

@@ -96,7 +96,8 @@ impl Learner {
         }
     }
 
-    /// Hands parameters and moments over to an engine that takes whole steps. Returns whether there was one.
+    /// Hands parameters and moments over to an engine that takes whole steps. Returns whether there was one, with room
+    /// for the data.
     pub(super) fn hand_over(
         &self,
         executable: &mut dyn Executable,
@@ -107,8 +108,7 @@ impl Learner {
         else {
             return false;
         };
-        stepper.begin(data, parameters, optimizer.moments());
-        true
+        stepper.begin(data, parameters, optimizer.moments())
     }
 
     /// A step on the engine that they were handed over to; `None` where they were not.

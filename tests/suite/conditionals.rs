@@ -63,7 +63,7 @@ fn by_cpu(
 }
 
 /// Fails unless the engine agrees with the walk over the circuit as written.
-fn assert_agree(
+pub fn assert_agree(
     name: &str,
     compiled: &Compiled,
     values: &Values<f64>,

@@ -5,6 +5,7 @@ mod counts;
 mod learning;
 mod memory;
 mod precision;
+mod queries;
 mod sparse;
 mod tensor;
 
@@ -29,7 +30,7 @@ use pcc::param::{Bound, Parameterizer, Shape};
 use pcc::plan::{self, Plan, Purpose, Schedule, Sharing, plan};
 use pcc::sector::SectorKind;
 
-use crate::agreement::{assert_agree, by_reference, rows_of};
+use crate::agreement::{Expected, assert_agree, by_reference, rows_of};
 use crate::structures::random::{Kinds as LeafKinds, STRUCTURES, description};
 
 use crate::support::case::{parameterizers, spread};
@@ -46,8 +47,17 @@ pub fn skipped(test: &str, why: &str) {
 fn general(threads: u32, shared: bool) -> Specialisation {
     let (part_ops, head_ops, widths) = (0x3fff, 0x3fff, [1, 2, 3, 5].into());
     let arenas = Arenas { parts: 0, head: 0, network: 0 };
-    let (any_width, precision) = (true, Precision::F32);
-    Specialisation { threads, shared, arenas, part_ops, head_ops, widths, any_width, precision }
+    Specialisation {
+        threads,
+        shared,
+        arenas,
+        part_ops,
+        head_ops,
+        widths,
+        any_width: true,
+        precision: Precision::F32,
+        queries: false,
+    }
 }
 
 fn planned(compiled: &Compiled, purpose: Purpose, schedule: Schedule, batch: u32) -> Plan {
@@ -133,6 +143,43 @@ fn by_engine(
     (log_p, gradient, tally)
 }
 
+/// Parameters that are spread, as an engine has them.
+fn spread_single(compiled: &Compiled, seed: u64) -> Vec<f32> {
+    let flat = spread(&compiled.written, &compiled.parameters, seed);
+    flat.iter().map(|&value| value as f32).collect()
+}
+
+/// What the oracle says of parameters as an engine has them.
+fn by_oracle(compiled: &Compiled, flat: &[f32], data: &Dataset) -> Expected {
+    let double: Vec<f64> = flat.iter().map(|&value| value.into()).collect();
+    by_reference(compiled, &double, data)
+}
+
+/// A circuit with parameters, so many rows, and what the oracle says of these.
+struct Judged {
+    compiled: Arc<Compiled>,
+    flat: Vec<f32>,
+    data: Dataset,
+    expected: Expected,
+}
+
+impl Judged {
+    fn new(compiled: Arc<Compiled>, rows: usize, seed: u64) -> Self {
+        let (flat, data) = (spread_single(&compiled, seed), rows_of(&compiled, rows, seed));
+        let expected = by_oracle(&compiled, &flat, &data);
+        Judged { compiled, flat, data, expected }
+    }
+
+    /// Log p and gradients by kernels on the processor, by which no row is in doubt: the host would mend what is wrong.
+    fn by_kernels(&self, kernels: &cpu_device::Compiled, order: Order) -> (Vec<f64>, Vec<f32>) {
+        let Judged { compiled, flat, data, .. } = self;
+        let (log_p, gradient, tally) =
+            by_kernels(kernels, order, compiled, flat, data, Schedule::Wide);
+        assert_eq!(tally.in_logs, 0);
+        (log_p, gradient)
+    }
+}
+
 /// [`Direct`] without kernels of its own, as a user's parameterizer is.
 #[derive(Debug)]
 struct HostOnly;
@@ -160,8 +207,7 @@ fn case(seed: u64) -> (Arc<Compiled>, Vec<f32>, Dataset) {
     let options = Options { sectors, no_rewrite: seed % 2 == 1, ..Options::default() };
     let circuit = circuit(seed, KINDS[at % KINDS.len()]);
     let compiled = compile(circuit, &SourceMap::default(), parameterizer, &options).unwrap();
-    let flat = spread(&compiled.written, &compiled.parameters, seed);
-    let flat = flat.iter().map(|&value| value as f32).collect();
+    let flat = spread_single(&compiled, seed);
     let data = rows_of(&compiled, 150, seed);
     (Arc::new(compiled), flat, data)
 }
@@ -180,8 +226,7 @@ fn the_kernels_agree_with_the_oracle_on_random_circuits_in_any_order_of_threads(
         let plan = planned(&compiled, Purpose::Train, Schedule::Wide, 150);
         let layout = Layout::new(&compiled, plan, shared.specialisation.clone());
         made[usize::from(layout.makes_weights())] = true;
-        let double: Vec<f64> = flat.iter().map(|&value| value.into()).collect();
-        let expected = by_reference(&compiled, &double, &data);
+        let expected = by_oracle(&compiled, &flat, &data);
         for (schedule, kernels) in [(Schedule::Wide, &shared), (Schedule::Deep, &global)] {
             let order = [Order::Ascending, Order::Descending, Order::Shuffled][seed as usize % 3];
             let name = format!("seed {seed}, {schedule:?}, {order:?}");
@@ -223,8 +268,7 @@ fn the_device_at_hand_agrees_with_the_oracle_on_random_circuits() {
     let make = on_device(folder.path());
     for seed in 0..40 {
         let (compiled, flat, data) = case(seed);
-        let double: Vec<f64> = flat.iter().map(|&value| value.into()).collect();
-        let expected = by_reference(&compiled, &double, &data);
+        let expected = by_oracle(&compiled, &flat, &data);
         for schedule in [Schedule::Wide, Schedule::Deep] {
             let run = || by_engine(&make, &compiled, &flat, &data, schedule);
             let (log_p, gradient, tally) = run();
@@ -287,14 +331,12 @@ fn the_kernels_agree_with_the_oracle_on_every_structure_and_every_leaf() {
     for structure in STRUCTURES {
         for seed in 0..4 {
             let compiled = compiled_text(&description(structure, seed, LeafKinds::Any));
-            let flat = spread(&compiled.written, &compiled.parameters, seed);
-            let single: Vec<f32> = flat.iter().map(|&value| value as f32).collect();
-            let double: Vec<f64> = single.iter().map(|&value| value.into()).collect();
+            let flat = spread_single(&compiled, seed);
             let data = rows_of(&compiled, 40, 2 * seed + 1);
-            let expected = by_reference(&compiled, &double, &data);
+            let expected = by_oracle(&compiled, &flat, &data);
             let name = format!("{structure}, seed {seed}");
             let (log_p, gradient, _) =
-                by_kernels(&kernels, Order::Shuffled, &compiled, &single, &data, Schedule::Deep);
+                by_kernels(&kernels, Order::Shuffled, &compiled, &flat, &data, Schedule::Deep);
             assert_agree(&name, &compiled, &expected, (&log_p, &gradient));
             let plan = planned(&compiled, Purpose::Train, Schedule::Deep, 40);
             let steps = plan.programs.iter().flat_map(|program| &program.steps);
@@ -310,8 +352,7 @@ fn the_kernels_agree_with_the_oracle_on_every_structure_and_every_leaf() {
 fn agree(kernels: &cpu_device::Compiled, orders: &[Order], seeds: std::ops::Range<u64>) -> bool {
     seeds.clone().all(|seed| {
         let (compiled, flat, data) = case(seed);
-        let double: Vec<f64> = flat.iter().map(|&value| value.into()).collect();
-        let expected = by_reference(&compiled, &double, &data);
+        let expected = by_oracle(&compiled, &flat, &data);
         let agrees = |&order: &Order| {
             let answer = std::panic::catch_unwind(AssertUnwindSafe(|| {
                 let (log_p, gradient, _) =
@@ -413,6 +454,14 @@ fn specialisations() -> Vec<(String, Specialisation)> {
         let (name, wide) = (format!("{name}, {precision:?}"), wide.clone());
         found.push((name, Specialisation { precision, ..wide }));
     }
+    // For queries there are other ways back: of a random circuit, of the widest, and of all operations.
+    let mut queried = vec![found[0].clone(), found[found.len() - 3].clone()];
+    queried.push(("all operations".to_string(), general(64, false)));
+    found.extend(
+        queried
+            .into_iter()
+            .map(|(name, of)| (format!("{name}, queries"), Specialisation { queries: true, ..of })),
+    );
     found
 }
 

@@ -125,7 +125,7 @@ fn is_possible(log_p: f64) -> bool {
 }
 
 impl Stepper for CpuExecutable {
-    fn begin(&mut self, _data: &Dataset, parameters: &[f32], [first, second]: [&[f32]; 2]) {
+    fn begin(&mut self, _: &Dataset, parameters: &[f32], [first, second]: [&[f32]; 2]) -> bool {
         let CpuExecutable { numbers, plan, learned, .. } = self;
         let room = |group| Making::of(numbers, plan, group).learned(!second.is_empty());
         *learned = plan.groups.iter().map(room).collect();
@@ -134,6 +134,7 @@ impl Stepper for CpuExecutable {
             self.set_learned(2, second);
         }
         self.load(parameters);
+        true
     }
 
     fn step(

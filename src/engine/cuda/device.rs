@@ -23,7 +23,7 @@ pub enum Kernel {
     Head,
     /// Every part below the head, forward again and back.
     BackwardParts,
-    /// The gradients of all shards, summed.
+    /// The gradients of all shards, or the flows of all parts, summed.
     SumShards,
     /// The gradients by logits, and by leaves.
     WeightsBack,
@@ -64,7 +64,10 @@ impl Kernel {
     /// What evaluates a batch.
     pub const EVALUATE: [Kernel; 2] = [Kernel::ForwardParts, Kernel::Head];
 
-    /// What evaluates a batch and sums its gradients by coefficients.
+    /// What evaluates a batch and goes back: for queries, to draw its rows.
+    pub const DRAW: [Kernel; 3] = [Kernel::ForwardParts, Kernel::Head, Kernel::BackwardParts];
+
+    /// What evaluates a batch and sums its gradients by coefficients, or its flows.
     pub const COUNT: [Kernel; 4] =
         [Kernel::ForwardParts, Kernel::Head, Kernel::BackwardParts, Kernel::SumShards];
 

@@ -7,14 +7,15 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use super::arenas::Arenas;
 use super::precision::Precision;
-use super::tables::{self, Arenas, OPS};
+use super::tables::{self, OPS};
 use super::weights::network_rows;
-use crate::plan::{Op, Part, Plan};
+use crate::plan::{Op, Part, Plan, Purpose};
 use crate::sector::Parameters;
 
 /// The files, in the order in which they build on each other.
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 16] = [
     ("program.cuh", include_str!("../../../kernels/program.cuh")),
     ("lane.cuh", include_str!("../../../kernels/lane.cuh")),
     ("scale.cuh", include_str!("../../../kernels/scale.cuh")),
@@ -25,7 +26,9 @@ const FILES: [(&str, &str); 14] = [
     ("sparse.cuh", include_str!("../../../kernels/sparse.cuh")),
     ("forward.cuh", include_str!("../../../kernels/forward.cuh")),
     ("reduce.cuh", include_str!("../../../kernels/reduce.cuh")),
+    ("flows.cuh", include_str!("../../../kernels/flows.cuh")),
     ("backward.cuh", include_str!("../../../kernels/backward.cuh")),
+    ("draw.cuh", include_str!("../../../kernels/draw.cuh")),
     ("passes.cuh", include_str!("../../../kernels/passes.cuh")),
     ("weights.cuh", include_str!("../../../kernels/weights.cuh")),
     ("step.cuh", include_str!("../../../kernels/step.cuh")),
@@ -59,6 +62,8 @@ pub struct Specialisation {
     pub any_width: bool,
     /// The precision of sums on tensor cores.
     pub precision: Precision,
+    /// Whether the way back is that of queries, to what rows lack, and not to what is learned.
+    pub queries: bool,
 }
 
 /// Threads that the registers of a multiprocessor suffice for: 65,536 of them, 255 a thread. The compiler takes
@@ -96,7 +101,18 @@ impl Specialisation {
         }
         let threads = fitting.unwrap_or(128);
         let shared = fitting.is_some();
-        Specialisation { threads, shared, arenas, part_ops, head_ops, widths, any_width, precision }
+        let queries = plan.purpose == Purpose::Query;
+        Specialisation {
+            threads,
+            shared,
+            arenas,
+            part_ops,
+            head_ops,
+            widths,
+            any_width,
+            precision,
+            queries,
+        }
     }
 
     /// The constants, as the preprocessor reads them.
@@ -118,6 +134,7 @@ impl Specialisation {
         let _ = writeln!(text, "#define EACH_WIDTH(CASE) {}", cases.join(" "));
         let _ = writeln!(text, "#define ANY_WIDTH {}", i32::from(self.any_width));
         let _ = writeln!(text, "#define PRECISION {}", self.precision.constant());
+        let _ = writeln!(text, "#define QUERIES {}", i32::from(self.queries));
         text
     }
 

@@ -1,8 +1,4 @@
-//! A plan, run on a device.
-//!
-//! Weights are made where their makers have kernels; else the host makes them by the CPU engine's code, so every
-//! parameterizer works. Rows in doubt are settled on the host, in the log domain, by that engine too: then the
-//! gradients of these rows, and of no others, come from there.
+//! A plan, run on a device: its memory there, copies and launches, and what is asked of an engine.
 
 use std::sync::Arc;
 
@@ -11,13 +7,14 @@ use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 use super::device::{Buffer, Device, Kernel, Launch};
 use super::emit::Specialisation;
 use super::held::Held;
-use super::layout::{Content, FIELDS, Field, Layout, MET, UPDATE};
+use super::layout::{Content, FIELDS, Field, Layout, MET};
+use super::passes::Pass;
 use crate::compile::Compiled;
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
 use crate::engine::cpu::CpuExecutable;
-use crate::engine::{Counts, Executable, Stepper, Tally};
-use crate::plan::{Plan, Purpose};
+use crate::engine::{Conditionals, Counts, Executable, Stepper, Tally};
+use crate::plan::Plan;
 
 /// A plan, ready to run on a device.
 pub struct DeviceExecutable<D> {
@@ -38,9 +35,9 @@ pub struct DeviceExecutable<D> {
 
 /// What is copied to and from the device, and the host's share of a step.
 pub(super) struct Staging {
-    coefficients: Vec<f32>,
-    certified: Vec<i32>,
-    least: Vec<f32>,
+    pub(super) coefficients: Vec<f32>,
+    pub(super) certified: Vec<i32>,
+    pub(super) least: Vec<f32>,
     pub(super) in_doubt: Vec<i32>,
     pub(super) parameters: Vec<f32>,
     pub(super) gradient: Vec<f32>,
@@ -48,30 +45,9 @@ pub(super) struct Staging {
     pub(super) order: Vec<i32>,
     /// What it says: ln p of its rows, and what it met.
     pub(super) report: Vec<f64>,
-    launches: Vec<Launch>,
+    pub(super) launches: Vec<Launch>,
     /// Whether the host has made the weights of `parameters`.
     pub(super) host_is_loaded: bool,
-}
-
-/// What is asked of the rows of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pass {
-    /// ln p.
-    Evaluate,
-    /// The gradient by parameters, too.
-    Differentiate,
-    /// The gradient by coefficients, on the host.
-    Count,
-}
-
-impl Pass {
-    fn kernels(self) -> &'static [Kernel] {
-        match self {
-            Pass::Evaluate => &Kernel::EVALUATE,
-            Pass::Differentiate => &Kernel::PASSES,
-            Pass::Count => &Kernel::COUNT,
-        }
-    }
 }
 
 /// Copies to a buffer, if the plan has it.
@@ -84,24 +60,27 @@ pub(super) fn upload<T: Pod>(
 }
 
 impl<D: Device> DeviceExecutable<D> {
-    /// Loads a layout of `compiled` on a device whose module was made for its specialisation. The host uses
-    /// `threads` threads; 0 for as many as it has.
+    /// Loads a layout of `compiled` on a device whose module was made for its specialisation, with fewer blocks and
+    /// shards where the device has not the memory free for all. The host uses `threads` threads; 0 for as many as it
+    /// has.
     ///
     /// # Errors
-    /// E0702 for a plan that may not be run, and for one that takes more memory than is free; what the device reports.
+    /// E0702 for a plan that may not be run, E0705 for one that takes more memory at least than is free; what the
+    /// device reports.
     pub fn new(
         compiled: Arc<Compiled>,
-        layout: Layout,
+        mut layout: Layout,
         device: D,
         threads: usize,
     ) -> Result<Self, Diagnostic> {
-        let (takes, free) = (layout.bytes(), device.free()?);
-        if takes > free {
-            let message =
-                format!("the plan takes {takes} bytes on the device, which has {free} bytes free");
-            return Err(Diagnostic::new(Code::E0702, message)
-                .help("take smaller batches, or use `--engine cpu`"));
-        }
+        let free = device.free()?;
+        layout.fit(free).map_err(|least| {
+            let message = format!(
+                "the plan takes {least} bytes on the device at least, which has {free} bytes free"
+            );
+            Diagnostic::new(Code::E0705, message)
+                .help("take smaller batches, or use `--engine cpu`")
+        })?;
         let parameters = compiled.parameters.tensors().len();
         let mut host = Plan { shards: 1, ..layout.plan.clone() };
         host.sharing.iter_mut().for_each(|spaces| *spaces = None);
@@ -166,6 +145,12 @@ impl<D: Device> DeviceExecutable<D> {
                 self.device.write(buffer, &vec![0; buffer.bytes])?;
             }
         }
+        // Nothing is picked and nothing drawn: −1, and no number.
+        for name in ["picked", "drawn"] {
+            if let Some(buffer) = self.buffer(name) {
+                self.device.write(buffer, &vec![u8::MAX; buffer.bytes])?;
+            }
+        }
         match self.buffer("coefficients") {
             Some(buffer) => self.device.write(buffer, cast_slice(&self.layout.constants)),
             None => Ok(()),
@@ -217,169 +202,6 @@ impl<D: Device> DeviceExecutable<D> {
         self.device.launch(&self.staging.launches, &self.words)
     }
 
-    /// Makes the weights, on the device if it can.
-    fn make_weights(&mut self, parameters: &[f32]) -> Result<(), Diagnostic> {
-        self.staging.parameters.copy_from_slice(parameters);
-        self.staging.host_is_loaded = false;
-        if self.layout.weights.is_none() {
-            return self.copy_weights();
-        }
-        let buffer = self.buffer("parameters");
-        upload(&mut self.device, buffer, parameters)?;
-        self.launch(0, Kernel::MAKE)
-    }
-
-    /// Makes the weights on the host.
-    fn load_host(&mut self) {
-        if !std::mem::replace(&mut self.staging.host_is_loaded, true) {
-            self.host.load(&self.staging.parameters);
-        }
-    }
-
-    /// Makes the weights on the host, and copies them.
-    fn copy_weights(&mut self) -> Result<(), Diagnostic> {
-        self.load_host();
-        for part in 0..self.layout.plan.parts.len() {
-            let (coefficients, certified) = self.host.coefficients(part);
-            self.layout.tables.spread(part, coefficients, &mut self.staging.coefficients);
-            self.staging.certified[part] = i32::from(certified);
-            let positive = coefficients.iter().copied().filter(|&number| number > 0.0);
-            self.staging.least[part] = positive.fold(f32::INFINITY, f32::min);
-        }
-        let names = ["coefficients", "certified", "least"];
-        let [coefficients, certified, least] = names.map(|name| self.buffer(name));
-        upload(&mut self.device, coefficients, &self.staging.coefficients)?;
-        upload(&mut self.device, certified, &self.staging.certified)?;
-        upload(&mut self.device, least, &self.staging.least)
-    }
-
-    /// Runs the passes over some rows of the data, and settles those in doubt. Returns how many there were.
-    fn pass(
-        &mut self,
-        data: &Dataset,
-        rows: &[u32],
-        log_p: &mut [f64],
-        pass: Pass,
-    ) -> Result<usize, Diagnostic> {
-        let train = pass != Pass::Evaluate;
-        let is_held = self.draw_from(data);
-        if is_held {
-            let no_updates = std::iter::repeat_n(0, self.layout.updates() * UPDATE);
-            self.send_order(rows, no_updates)?;
-        } else {
-            let buffer = self.buffer("data");
-            upload(&mut self.device, buffer, self.host.gather_rows(data, rows))?;
-        }
-        self.set("train", usize::from(train));
-        let gather = is_held.then_some(Kernel::GatherRows);
-        self.launch(rows.len(), gather.into_iter().chain(pass.kernels().iter().copied()))?;
-        self.download("log_p", log_p)?;
-        match pass {
-            Pass::Evaluate => {}
-            Pass::Differentiate => self.take_gradients()?,
-            Pass::Count => self.copy_gradients()?,
-        }
-        if !self.is_in_doubt(rows.len())? {
-            return Ok(0);
-        }
-        if is_held {
-            self.host.gather_rows(data, rows);
-        }
-        Ok(self.settle(rows.len(), data.has_missing(), train, log_p))
-    }
-
-    /// Reads which rows are in doubt. Returns whether there are any.
-    pub(super) fn is_in_doubt(&mut self, rows: usize) -> Result<bool, Diagnostic> {
-        let mut in_doubt = std::mem::take(&mut self.staging.in_doubt);
-        let read = self.download("in_doubt", &mut in_doubt[..rows]);
-        self.staging.in_doubt = in_doubt;
-        read?;
-        Ok(self.staging.in_doubt[..rows].iter().any(|&flag| flag != 0))
-    }
-
-    /// Evaluates the rows in doubt, which have been read, on the host, which has gathered the batch. Returns how
-    /// many there were.
-    pub(super) fn settle(
-        &mut self,
-        rows: usize,
-        missing: bool,
-        train: bool,
-        log_p: &mut [f64],
-    ) -> usize {
-        self.load_host();
-        let in_doubt = self.staging.in_doubt[..rows].iter().zip(0..);
-        let in_doubt = in_doubt.filter(|(flag, _)| **flag != 0).map(|(_, row)| row);
-        self.host.settle(in_doubt, missing, train, log_p)
-    }
-
-    /// What the host has of the gradients by coefficients before rows in doubt add theirs: all others' if it
-    /// takes them back to parameters, else nothing.
-    pub(super) fn take_gradients(&mut self) -> Result<(), Diagnostic> {
-        if self.layout.weights.is_none() {
-            return self.copy_gradients();
-        }
-        let parts = 0..self.layout.plan.parts.len();
-        parts.for_each(|part| self.host.d_coefficients(part).fill(0.0));
-        Ok(())
-    }
-
-    /// Copies the gradients by coefficients to the host.
-    fn copy_gradients(&mut self) -> Result<(), Diagnostic> {
-        let mut d_coefficients = std::mem::take(&mut self.staging.coefficients);
-        let read = self.download("d_coefficients", &mut d_coefficients);
-        for part in 0..self.layout.plan.parts.len() {
-            let own = self.host.d_coefficients(part);
-            self.layout.tables.collect(part, &d_coefficients, own);
-        }
-        // Between the rows of tables there are zeros, as the staging of weights must have them.
-        self.staging.coefficients = d_coefficients;
-        read
-    }
-
-    fn step(
-        &mut self,
-        parameters: &[f32],
-        data: &Dataset,
-        rows: &[u32],
-        log_p: &mut [f64],
-        gradient: &mut [f32],
-    ) -> Result<usize, Diagnostic> {
-        self.make_weights(parameters)?;
-        let in_logs = self.pass(data, rows, log_p, Pass::Differentiate)?;
-        if self.layout.weights.is_none() {
-            self.host.collect_gradients(parameters, gradient);
-            return Ok(in_logs);
-        }
-        self.download("gradient", gradient)?;
-        if in_logs > 0 {
-            self.add_settled(gradient);
-        }
-        Ok(in_logs)
-    }
-
-    /// Counts on the host, by weights that it makes, and by what the device has summed and the host has settled.
-    fn count(
-        &mut self,
-        parameters: &[f32],
-        data: &Dataset,
-        rows: &[u32],
-        log_p: &mut [f64],
-        counts: &mut Counts<f32>,
-    ) -> Result<usize, Diagnostic> {
-        self.make_weights(parameters)?;
-        let in_logs = self.pass(data, rows, log_p, Pass::Count)?;
-        self.load_host();
-        self.host.collect_counts(counts);
-        Ok(in_logs)
-    }
-
-    /// Adds what the rows that the host has settled give to a gradient.
-    pub(super) fn add_settled(&mut self, gradient: &mut [f32]) {
-        let Staging { parameters, gradient: more, .. } = &mut self.staging;
-        self.host.collect_gradients(parameters, more);
-        gradient.iter_mut().zip(more).for_each(|(sum, &mut more)| *sum += more);
-    }
-
     /// Runs `work` unless the device has failed before. Where it fails, the results are no numbers, and the
     /// fault is kept until it is asked for.
     pub(super) fn guarded(
@@ -421,7 +243,7 @@ impl<D: Device> Executable for DeviceExecutable<D> {
     }
 
     /// # Panics
-    /// When the plan is for evaluation only, or there are more rows than its batch.
+    /// When the plan is not to train, or there are more rows than its batch.
     fn gradient(
         &mut self,
         parameters: &[f32],
@@ -430,19 +252,16 @@ impl<D: Device> Executable for DeviceExecutable<D> {
         log_p: &mut [f64],
         gradient: &mut [f32],
     ) -> Tally {
-        let plan = &self.layout.plan;
-        assert!(plan.purpose == Purpose::Train, "a plan for evaluation has no gradients");
-        assert!(rows.len() <= plan.batch as usize, "more rows than the plan's batch");
-        let tally =
-            self.guarded(log_p, |this, log_p| this.step(parameters, data, rows, log_p, gradient));
-        if self.fault.is_some() {
-            gradient.fill(f32::NAN);
-        }
+        self.takes(rows);
+        let work =
+            |this: &mut Self, log_p: &mut [f64]| this.step(parameters, data, rows, log_p, gradient);
+        let tally = self.guarded(log_p, work);
+        self.fault.iter().for_each(|_| gradient.fill(f32::NAN));
         tally
     }
 
     /// # Panics
-    /// As [`Executable::gradient`].
+    /// When the plan is not to train, or there are more rows than its batch.
     fn expected_counts(
         &mut self,
         parameters: &[f32],
@@ -451,24 +270,26 @@ impl<D: Device> Executable for DeviceExecutable<D> {
         log_p: &mut [f64],
         counts: &mut Counts<f32>,
     ) -> Option<Tally> {
-        let plan = &self.layout.plan;
-        assert!(plan.purpose == Purpose::Train, "a plan for evaluation counts nothing");
-        assert!(rows.len() <= plan.batch as usize, "more rows than the plan's batch");
-        let tally =
-            self.guarded(log_p, |this, log_p| this.count(parameters, data, rows, log_p, counts));
-        if self.fault.is_some() {
-            counts.fill(f32::NAN);
-        }
+        self.takes(rows);
+        let work =
+            |this: &mut Self, log_p: &mut [f64]| this.count(parameters, data, rows, log_p, counts);
+        let tally = self.guarded(log_p, work);
+        self.fault.iter().for_each(|_| counts.fill(f32::NAN));
         Some(tally)
     }
 
     /// Copies the data to the device, and keeps nothing in the memory of the host. Where they do not fit, batches are
-    /// copied as before, but for whole steps of learning, which find nothing to draw from and end the run.
+    /// copied as before.
     fn prepare_within(&mut self, data: &Dataset, _limit: usize) -> usize {
         if self.fault.is_none() {
             let _ = self.hold(data);
         }
         0
+    }
+
+    /// `None` where the circuit has densities or counts, too.
+    fn conditionals(&mut self, data: &Dataset, rows: &[u32]) -> Option<(Conditionals, Tally)> {
+        self.conditionals_of(data, rows)
     }
 
     fn fault(&self) -> Option<Diagnostic> {

@@ -95,6 +95,15 @@ pub(super) fn open() -> Result<(Arc<CudaContext>, Architecture), Diagnostic> {
     Ok((context, architecture))
 }
 
+/// Bytes of memory that a device has free.
+///
+/// # Errors
+/// E0701 for a lost device.
+pub(super) fn free(context: &CudaContext) -> Result<usize, Diagnostic> {
+    let asked = context.mem_get_info();
+    asked.map(|(free, _)| free).map_err(|error| fault("asking the device", error))
+}
+
 impl Gpu {
     /// Opens the first device and loads the module of this source, compiled for it or found in the cache.
     /// Kernels may ask for `shared_bytes` of shared memory.
@@ -174,8 +183,7 @@ fn module(
 
 impl Device for Gpu {
     fn free(&self) -> Result<usize, Diagnostic> {
-        let asked = self.stream.context().mem_get_info();
-        asked.map(|(free, _)| free).map_err(|error| fault("asking the device", error))
+        free(self.stream.context())
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Buffer, Diagnostic> {

@@ -33,20 +33,22 @@ fn fits_bytes(data: &Dataset) -> bool {
 }
 
 impl<D: Device> DeviceExecutable<D> {
-    /// Copies a data set to the device, unless it is there.
-    pub(super) fn hold(&mut self, data: &Dataset) -> Result<(), Diagnostic> {
+    /// Copies a data set to the device, unless it is there or there is no room for it. Returns whether it is there.
+    pub(super) fn hold(&mut self, data: &Dataset) -> Result<bool, Diagnostic> {
         if self.held.iter().any(|held| Arc::ptr_eq(&held.identity, data.identity())) {
-            return Ok(());
+            return Ok(true);
         }
         let in_bytes = fits_bytes(data);
         let width = if in_bytes { 1 } else { size_of::<f32>() };
         let bytes = (data.rows() * data.columns() * width).max(1);
-        let buffer = self.device.allocate(bytes).map_err(|fault| {
-            fault.note(format!("the data set takes {bytes} bytes on the device"))
-        })?;
+        // What is free may lie in pieces, so that allocating fails too.
+        if bytes > self.device.free()? {
+            return Ok(false);
+        }
+        let Ok(buffer) = self.device.allocate(bytes) else { return Ok(false) };
         self.copy(data, in_bytes, buffer)?;
         self.held.push(Held { identity: data.identity().clone(), buffer, in_bytes });
-        Ok(())
+        Ok(true)
     }
 
     fn copy(&mut self, data: &Dataset, in_bytes: bool, to: Buffer) -> Result<(), Diagnostic> {

@@ -4,7 +4,6 @@
 
 use std::fmt;
 
-use super::device::{Kernel, Launch};
 use super::emit::Specialisation;
 use super::precision::Accuracy;
 use super::tables::Tables;
@@ -12,6 +11,7 @@ use super::weights::{self, WeightTables, count};
 use crate::compile::Compiled;
 use crate::engine::cpu::constant_coefficients;
 use crate::plan::{LANES, Plan, Purpose};
+use crate::variables::{VarKind, Variables};
 
 /// What a field of `Buffers` holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) enum Content {
 }
 
 /// Fields of `Buffers`.
-pub(super) const FIELDS: usize = 48;
+pub(super) const FIELDS: usize = 57;
 
 /// A field of `Buffers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Field {
 
 /// Blocks that a device runs at once, generously: the largest today have 132 multiprocessors, of which
 /// each holds a few blocks of this engine. More work than blocks is gone through in turns.
-const BLOCKS: usize = 528;
+pub(super) const BLOCKS: usize = 528;
 
 /// A plan, ready to be loaded on a device.
 pub struct Layout {
@@ -57,20 +57,24 @@ pub struct Layout {
     pub(super) constants: Vec<f32>,
     /// Learnable tensors: an optimiser has a step for each.
     pub(super) tensors: usize,
-    sizes: Sizes,
+    /// Queries: by variable, its first state among those of all, then how many there are; a real one has none.
+    pub(super) states: Vec<i32>,
+    pub(super) sizes: Sizes,
 }
 
 /// Rows, blocks and shards of a plan's passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sizes {
+pub(super) struct Sizes {
     /// Rows of a batch that there is room for.
-    pitch: usize,
+    pub(super) pitch: usize,
     /// Runs of tiles that gradients are summed over.
-    shards: usize,
+    pub(super) shards: usize,
+    /// Runs of parts that one block goes back through; more than parts only where there are none.
+    runs: usize,
     /// Blocks of the passes, and arenas.
-    blocks: usize,
+    pub(super) blocks: usize,
     /// Blocks of the network's kernels.
-    network_blocks: usize,
+    pub(super) network_blocks: usize,
 }
 
 impl Sizes {
@@ -79,11 +83,14 @@ impl Sizes {
         let pitch = (plan.batch as usize).next_multiple_of(threads.max(LANES));
         let tiles = pitch / threads;
         let parts = plan.below_head().len().max(1);
-        // As many shards as give every block work, no more: each has its gradients by coefficients.
-        let shards = BLOCKS.div_ceil(parts).min(tiles);
+        // As many shards, or for queries runs, as give every block work, no more: each has its gradients by
+        // coefficients, or its flows.
+        let queries = plan.purpose == Purpose::Query;
+        let shards = if queries { tiles } else { BLOCKS.div_ceil(parts).min(tiles) };
+        let runs = if queries { BLOCKS.div_ceil(tiles).min(parts) } else { parts };
         let blocks = (parts * tiles).min(BLOCKS);
         let network_blocks = sectors.div_ceil(threads).min(BLOCKS);
-        Sizes { pitch, shards, blocks, network_blocks }
+        Sizes { pitch, shards, runs, blocks, network_blocks }
     }
 }
 
@@ -102,7 +109,11 @@ impl Layout {
         let sectors = weights.as_ref().map_or(0, |made| count(&made.sectors, weights::SECTOR));
         let sizes = Sizes::of(&plan, &specialisation, sectors);
         let tensors = compiled.parameters.tensors().iter().count();
-        Layout { plan, specialisation, tables, weights, constants, tensors, sizes }
+        let states = match plan.purpose {
+            Purpose::Query => first_states(compiled.written.variables()),
+            Purpose::Evaluate | Purpose::Train => Vec::new(),
+        };
+        Layout { plan, specialisation, tables, weights, constants, tensors, states, sizes }
     }
 
     /// The same within so many bytes: where all blocks and shards take more, there are fewer, down to one. Gradients are
@@ -117,25 +128,34 @@ impl Layout {
         limit: usize,
     ) -> Result<Self, usize> {
         let mut layout = Layout::new(compiled, plan, specialisation);
-        while layout.bytes() > limit {
-            if !layout.halve() {
-                return Err(layout.bytes());
-            }
-        }
-        Ok(layout)
+        layout.fit(limit).map(|()| layout)
     }
 
-    /// Halves the number of shards or blocks whose buffers take most. Returns whether there were several.
+    /// Takes blocks and shards away until the rest takes at most so many bytes.
+    ///
+    /// # Errors
+    /// The bytes that the least takes, where that is more.
+    pub(super) fn fit(&mut self, limit: usize) -> Result<(), usize> {
+        while self.bytes() > limit {
+            if !self.halve() {
+                return Err(self.bytes());
+            }
+        }
+        Ok(())
+    }
+
+    /// Halves the number of shards, runs or blocks whose buffers take most. Returns whether there were several.
     fn halve(&mut self) -> bool {
         let fields = self.fields();
         let bytes = |name| {
             let named = fields.iter().find(|field| field.name == name);
             named.map_or(0, |field| field.bytes())
         };
-        let Sizes { shards, blocks, network_blocks, .. } = &mut self.sizes;
+        let Sizes { shards, runs, blocks, network_blocks, .. } = &mut self.sizes;
+        let summands = if self.plan.purpose == Purpose::Query { runs } else { shards };
         let network = if *network_blocks > *blocks { bytes("workspace") } else { 0 };
         let mut counts = [
-            (bytes("partial"), shards),
+            (bytes("partial"), summands),
             (bytes("workspace"), blocks),
             (bytes("network_partial").max(network), network_blocks),
         ];
@@ -168,7 +188,15 @@ impl Layout {
                 ("certificates", &made.certificates),
             ]);
         }
+        if !self.states.is_empty() {
+            words.push(("first_states", &self.states));
+        }
         words
+    }
+
+    /// States of all variables, of a plan for queries.
+    pub(super) fn states(&self) -> usize {
+        self.states.last().map_or(0, |&states| states as usize)
     }
 
     /// Whether the device makes the weights; else the host does, and they are copied.
@@ -184,6 +212,11 @@ impl Layout {
     /// Rows of a batch that there is room for.
     pub(super) fn pitch(&self) -> usize {
         self.sizes.pitch
+    }
+
+    /// Runs of parts that one block goes back through.
+    pub(super) fn runs(&self) -> usize {
+        self.sizes.runs.min(self.plan.below_head().len())
     }
 
     /// Updates of a step: one a tensor, none of an evaluation.
@@ -204,10 +237,18 @@ impl Layout {
     /// The fields of `Buffers`, for a full batch.
     pub(super) fn fields(&self) -> [Field; FIELDS] {
         let Layout { plan, specialisation, tables, sizes, .. } = self;
-        let Sizes { pitch, shards, blocks, network_blocks } = *sizes;
+        let Sizes { pitch, shards, blocks, network_blocks, .. } = *sizes;
         let none = WeightTables::default();
         let made = self.weights.as_ref().unwrap_or(&none);
-        let back = usize::from(plan.purpose == Purpose::Train);
+        let back = usize::from(plan.purpose.goes_back());
+        let trains = plan.purpose == Purpose::Train;
+        let [learns, asks] = [trains, plan.purpose == Purpose::Query].map(usize::from);
+        // What is summed, and of how many.
+        let (summed, summands) = match plan.purpose {
+            Purpose::Evaluate => (0, 0),
+            Purpose::Train => (tables.coefficients, shards),
+            Purpose::Query => (self.states() * pitch, self.runs() + 1),
+        };
         let arena = self.specialisation.arenas.largest();
         let workspace = arena * specialisation.threads as usize * blocks.max(network_blocks);
         let weight_rows = count(&made.rows, weights::ROW);
@@ -216,7 +257,6 @@ impl Layout {
             let found = words.iter().find(|(table, _)| *table == name);
             buffer(name, found.map_or(0, |(_, words)| words.len()), true)
         };
-        let trains = back == 1;
         let output = |name, words| buffer(name, words, false);
         let number = |name, number: usize| Field { name, content: Content::Number(number as u64) };
         [
@@ -236,13 +276,13 @@ impl Layout {
             output("d_handed", back * tables.handed * pitch),
             output("log_p", 2 * (pitch + MET)),
             output("in_doubt", pitch),
-            output("partial", back * shards * tables.coefficients),
-            output("d_coefficients", back * tables.coefficients),
+            output("partial", summands * summed),
+            output("d_coefficients", summed),
             output("workspace", if specialisation.shared { 0 } else { workspace }),
             buffer("parameters", made.parameters, !trains),
-            output("gradient", back * made.parameters),
-            output("first", back * made.parameters),
-            output("second", back * made.parameters),
+            output("gradient", learns * made.parameters),
+            output("first", learns * made.parameters),
+            output("second", learns * made.parameters),
             buffer("updates", self.order(), true),
             // As large as the data set that comes.
             buffer("held", 0, true),
@@ -251,15 +291,24 @@ impl Layout {
             table("sectors"),
             table("layers"),
             table("certificates"),
-            output("network_partial", back * network_blocks * made.network),
+            output("network_partial", learns * network_blocks * made.network),
+            table("first_states"),
+            output("picked", asks * tables.outputs * pitch),
+            output("drawn", asks * pitch * plan.variables as usize),
             number("parts_below", plan.below_head().len()),
             number("rows", plan.batch as usize),
             number("pitch", pitch),
             number("variables", plan.variables as usize),
             number("shards", shards),
+            number("runs", self.runs()),
             number("arena", arena),
             number("all_coefficients", tables.coefficients),
+            number("summands", summands),
+            number("summed", summed),
             number("train", back),
+            number("draws", 0),
+            number("seed", 0),
+            number("first_draw", 0),
             number("weight_rows_count", weight_rows),
             number("sectors_count", count(&made.sectors, weights::SECTOR)),
             number("layers_count", count(&made.layers, weights::LAYER)),
@@ -270,36 +319,6 @@ impl Layout {
             number("updates_count", self.updates()),
             number("held_bytes", 0),
         ]
-    }
-
-    /// The launch of a kernel over `rows` rows of a batch; `None` if it has nothing to do.
-    pub(super) fn launch(&self, kernel: Kernel, rows: usize) -> Option<Launch> {
-        let Sizes { shards, blocks, network_blocks, .. } = self.sizes;
-        let threads = self.specialisation.threads as usize;
-        let arenas = self.specialisation.arenas;
-        let parts = self.plan.below_head().len();
-        let warps = |items: usize| (items.div_ceil(threads / 32), BLOCKS, 0);
-        let learned = self.weights.as_ref();
-        let rows_of_weights = learned.map_or(0, |made| count(&made.rows, weights::ROW));
-        let numbers = |count: usize| (count.div_ceil(threads), BLOCKS, 0);
-        let cells = self.sizes.pitch * self.plan.variables.max(1) as usize;
-        let (items, most, arena) = match kernel {
-            Kernel::GatherRows => numbers(cells),
-            Kernel::Inspect => numbers(self.learned().max(rows)),
-            Kernel::UpdateParameters => numbers(self.learned()),
-            Kernel::MakeLogits | Kernel::LogitsBack => (network_blocks, BLOCKS, arenas.network),
-            Kernel::MakeWeights | Kernel::WeightsBack => warps(rows_of_weights),
-            Kernel::Certify => warps(learned.map_or(0, |_| self.plan.parts.len())),
-            Kernel::SumNetwork => numbers(learned.map_or(0, |made| made.network)),
-            Kernel::ForwardParts => (parts * rows.div_ceil(threads), blocks, arenas.parts),
-            Kernel::Head => (shards, blocks, arenas.head),
-            Kernel::BackwardParts => (parts * shards, blocks, arenas.parts),
-            Kernel::SumShards => numbers(self.tables.coefficients),
-        };
-        let shared = if self.specialisation.shared { arena * threads * WORD } else { 0 };
-        let (blocks, shared_bytes) = (items.min(most) as u32, shared as u32);
-        let threads = self.specialisation.threads;
-        (blocks > 0).then_some(Launch { kernel, blocks, threads, shared_bytes })
     }
 
     /// The kernels that it is for.
@@ -329,6 +348,22 @@ impl fmt::Display for Layout {
     }
 }
 
+/// For each variable its first state among those of all, then how many there are; a real one has none.
+fn first_states(variables: &Variables) -> Vec<i32> {
+    let mut total = 0;
+    let of = |var| match variables.kind(var) {
+        VarKind::Categorical { states } => states as i32,
+        VarKind::Real => 0,
+    };
+    let first = variables.ids().map(|var| {
+        total += of(var);
+        total - of(var)
+    });
+    let mut first: Vec<i32> = first.collect();
+    first.push(total);
+    first
+}
+
 fn buffer(name: &'static str, words: usize, constant: bool) -> Field {
     Field { name, content: Content::Buffer { bytes: words * WORD, constant } }
 }
@@ -340,4 +375,4 @@ pub(super) const UPDATE: usize = 12;
 pub(super) const MET: usize = 3;
 
 /// Bytes of a number.
-const WORD: usize = size_of::<f32>();
+pub(super) const WORD: usize = size_of::<f32>();

@@ -6,9 +6,11 @@
 //! coefficients are summed over a block's rows in a fixed order, then over blocks: no two runs differ.
 //!
 //! `tables` turns a plan into tables, `emit` makes the source, `layout` knows all memory before anything runs,
-//! `executable` runs a plan on any [`Device`], `stepper` takes whole steps of learning there, `compile` and `cache` make code of source and keep it, `gpu` is the
-//! device that the driver offers, and `raw` has the calls that only promises make safe.
+//! `executable` and `passes` run a plan on any [`Device`], `stepper` takes whole steps of learning there, `queries`
+//! draws rows and finds conditionals, `compile` and `cache` make code of source and keep it, `gpu` is the device that
+//! the driver offers, and `raw` has the calls that only promises make safe.
 
+mod arenas;
 mod cache;
 mod compile;
 mod device;
@@ -16,9 +18,12 @@ mod emit;
 mod executable;
 mod gpu;
 mod held;
+mod launches;
 mod layout;
 mod manifest;
+mod passes;
 mod precision;
+mod queries;
 mod raw;
 mod stepper;
 mod tables;
@@ -26,6 +31,7 @@ mod weights;
 
 use std::sync::Arc;
 
+pub use self::arenas::Arenas;
 pub use self::cache::Cache;
 pub use self::compile::{Architecture, Form, Module, compile, compiler};
 
@@ -36,7 +42,7 @@ pub use self::gpu::Gpu;
 pub use self::layout::Layout;
 pub use self::manifest::Manifest;
 pub use self::precision::{Accuracy, Precision};
-pub use self::tables::Arenas;
+pub use self::queries::Drawn;
 use crate::compile::Compiled;
 use crate::diag::Diagnostic;
 
@@ -51,11 +57,20 @@ pub fn probe() -> Result<Architecture, Diagnostic> {
     gpu::open().map(|(_, architecture)| architecture)
 }
 
+/// Bytes of memory that the first GPU of this machine has free.
+///
+/// # Errors
+/// As [`probe`]; E0701 for a device that does not say.
+pub fn free() -> Result<usize, Diagnostic> {
+    gpu::open().and_then(|(context, _)| gpu::free(&context))
+}
+
 /// Prepares a layout of `compiled` for the first GPU of this machine; `threads` are the host's, 0 for as many as it
 /// has. Modules are looked for in the cache, and kept there.
 ///
 /// # Errors
-/// E0701 for what the machine lacks, E0702 for a plan that may not be run or takes more memory than is free.
+/// E0701 for what the machine lacks, E0702 for a plan that may not be run, E0705 for one whose least blocks and shards
+/// take more memory than is free.
 pub fn executable(
     compiled: Arc<Compiled>,
     layout: Layout,

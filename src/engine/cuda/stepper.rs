@@ -11,7 +11,6 @@ use super::tables::words_of;
 use crate::data::Dataset;
 use crate::diag::Diagnostic;
 use crate::engine::{Stepped, Stepper, Tally, Update};
-use crate::plan::Purpose;
 
 /// What a step has met, in the order of `Met` of the kernels.
 struct Met {
@@ -21,20 +20,23 @@ struct Met {
 }
 
 impl<D: Device> DeviceExecutable<D> {
+    /// Takes parameters and moments over, if the device has room for the data. Returns whether it has.
     fn take_over(
         &mut self,
         data: &Dataset,
         parameters: &[f32],
         [first, second]: [&[f32]; 2],
-    ) -> Result<(), Diagnostic> {
-        self.hold(data)?;
+    ) -> Result<bool, Diagnostic> {
+        if !self.hold(data)? {
+            return Ok(false);
+        }
         let zeros = vec![0.0; parameters.len()];
         let second = if second.is_empty() { &zeros } else { second };
         for (name, numbers) in [("parameters", parameters), ("first", first), ("second", second)] {
             let buffer = self.buffer(name);
             upload(&mut self.device, buffer, numbers)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Reads what a step says.
@@ -107,8 +109,14 @@ impl<D: Device> DeviceExecutable<D> {
 }
 
 impl<D: Device> Stepper for DeviceExecutable<D> {
-    fn begin(&mut self, data: &Dataset, parameters: &[f32], moments: [&[f32]; 2]) {
-        self.guarded(&mut [], |this, _| this.take_over(data, parameters, moments).map(|()| 0));
+    fn begin(&mut self, data: &Dataset, parameters: &[f32], moments: [&[f32]; 2]) -> bool {
+        // A device that is lost has begun: the first step says so.
+        let mut begun = true;
+        self.guarded(&mut [], |this, _| {
+            begun = this.take_over(data, parameters, moments)?;
+            Ok(0)
+        });
+        begun
     }
 
     fn step(
@@ -118,9 +126,7 @@ impl<D: Device> Stepper for DeviceExecutable<D> {
         updates: &[Update],
         log_p: &mut [f64],
     ) -> (Tally, Stepped) {
-        let plan = &self.layout.plan;
-        assert!(plan.purpose == Purpose::Train, "a plan for evaluation takes no steps");
-        assert!(rows.len() <= plan.batch as usize, "more rows than the plan's batch");
+        self.takes(rows);
         assert_eq!(updates.len(), self.layout.tensors, "an update for each tensor");
         let mut stepped = Stepped::NotTaken;
         let tally = self.guarded(log_p, |this, log_p| {

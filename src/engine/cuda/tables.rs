@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::arenas::Needs;
 use crate::ids::Id;
-use crate::plan::{Column, Input, Op, Part, Plan, Program, Purpose, Source, Step, Term, Value};
+use crate::plan::{Column, Input, Op, Part, Plan, Program, Source, Step, Term, Value};
 
 /// The names of the operations in the kernels, by code.
 pub(super) const OPS: [&str; 14] = [
@@ -129,61 +130,6 @@ impl Placed {
     }
 }
 
-/// Rows of the arena of a block.
-#[derive(Clone, Copy, Debug, Default)]
-struct Needs {
-    formed: usize,
-    inline: usize,
-    total: usize,
-}
-
-impl Needs {
-    fn of(program: &Program, train: bool) -> Self {
-        let units = |input: &Input| program.values[input.value as usize].units as usize;
-        let formed = program.steps.iter().map(|step| {
-            let inputs = program.inputs(step).iter();
-            let own = program.values[step.output as usize].units as usize;
-            match step.op {
-                Op::One | Op::Import { .. } => 0,
-                Op::Sparse { .. } => own,
-                _ if inputs.len() == 0 => 0,
-                _ => own.max(inputs.map(units).sum()),
-            }
-        });
-        let inline = program.values.iter().filter(|value| value.is_inline());
-        let formed = formed.max().unwrap_or(0);
-        let inline = inline.map(|value| value.units as usize).max().unwrap_or(0);
-        let forward = (program.rows + 2 * program.exponents) as usize + formed + 2 * inline;
-        let back = program.gradient_rows as usize + formed + 2 * inline + 2;
-        Needs { formed, inline, total: forward + if train { back } else { 0 } }
-    }
-}
-
-/// Rows of the arenas that a plan needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arenas {
-    /// Of any part below the head.
-    pub parts: usize,
-    /// Of the head.
-    pub head: usize,
-    /// Of the network that makes weights.
-    pub network: usize,
-}
-
-impl Arenas {
-    pub(super) fn of(plan: &Plan, network: usize) -> Self {
-        let train = plan.purpose == Purpose::Train;
-        let rows = |part: &Part| Needs::of(plan.program(part), train).total;
-        let parts = plan.below_head().iter().map(rows).max().unwrap_or(0);
-        Arenas { parts, head: rows(plan.head()), network }
-    }
-
-    /// Of the largest.
-    pub(super) fn largest(self) -> usize {
-        self.parts.max(self.head).max(self.network)
-    }
-}
-
 /// Where the coefficients of an operation begin in its part, and its rows and columns.
 fn table(program: &Program, step: &Step) -> Option<(usize, usize, usize)> {
     let units = program.values[step.output as usize].units as usize;
@@ -219,6 +165,18 @@ fn runs(program: &Program, tables: &[(usize, usize, usize)]) -> Vec<(usize, usiz
     weights.chunk_by(follow).map(|run| (run[0], 1, run.len())).collect()
 }
 
+/// Where the gradient by a row of values lies that a sparse sum reads; no place where none is wanted.
+fn gradient_rows(program: &Program, step: &Step) -> impl Fn(u32) -> i32 {
+    let values = program.inputs(step).iter().map(|input| &program.values[input.value as usize]);
+    let rows: BTreeMap<u32, u32> = values.map(|value| (value.rows, value.gradient)).collect();
+    move |row| match rows.range(..=row).next_back() {
+        Some((&first, &gradient)) if row != crate::plan::NOWHERE && place(gradient) != NOWHERE => {
+            place(gradient + (row - first))
+        }
+        _ => NOWHERE,
+    }
+}
+
 /// A row of the arena, or no place.
 fn place(row: u32) -> i32 {
     if row == crate::plan::NOWHERE { NOWHERE } else { row as i32 }
@@ -240,7 +198,7 @@ impl Tables {
             layouts: Vec::new(),
         };
         let first_handed = Handed::all(plan);
-        let train = plan.purpose == Purpose::Train;
+        let train = plan.purpose.goes_back();
         let placed: Vec<Placed> = (plan.programs.iter())
             .map(|program| tables.program(program, &first_handed, train))
             .collect();
@@ -292,8 +250,20 @@ impl Tables {
         let list = |&(begin, end): &(u32, u32)| [begin, end].map(|term| (first + term) as i32);
         self.lists.extend(program.lists.iter().flat_map(list));
         let weight = |weight: u32| placed.place(weight as usize).map_or(NOWHERE, |at| at as i32);
-        let term = |term: &Term| [place(term.left), place(term.right), weight(term.weight)];
-        self.terms.extend(program.terms.iter().flat_map(term));
+        let mut back = vec![[NOWHERE; 2]; program.terms.len()];
+        for step in program.steps.iter().filter(|step| matches!(step.op, Op::Sparse { .. })) {
+            let gradient = gradient_rows(program, step);
+            for &(begin, end) in program.lists(step) {
+                let range = begin as usize..end as usize;
+                for (back, term) in back[range.clone()].iter_mut().zip(&program.terms[range]) {
+                    *back = [term.left, term.right].map(&gradient);
+                }
+            }
+        }
+        let words = |(term, [left, right]): (&Term, [i32; 2])| {
+            [place(term.left), place(term.right), weight(term.weight), left, right]
+        };
+        self.terms.extend(program.terms.iter().zip(back).flat_map(words));
     }
 
     fn step(&mut self, program: &Program, step: &Step, placed: &Placed, handed: &[Handed]) {
@@ -442,7 +412,7 @@ const OPERAND: usize = 8;
 const STEP: usize = 8 + OPERAND;
 const COLUMN: usize = 2;
 const LIST: usize = 2;
-const TERM: usize = 3;
+const TERM: usize = 5;
 
 /// The words of a 64-bit number, lowest first.
 pub(super) fn words_of(number: usize) -> [i32; 2] {
@@ -526,7 +496,7 @@ mod tests {
             ["op", "table", "column", "states", "first_input", "inputs", "width", "pitch", "out"];
         assert_eq!(members("struct Step {"), step);
         assert_eq!(members("struct Column {"), ["variable", "fixed"]);
-        assert_eq!(members("struct Term {"), ["left", "right", "weight"]);
+        assert_eq!(members("struct Term {"), ["left", "right", "weight", "d_left", "d_right"]);
         assert_eq!(members("struct List {"), ["first", "end"]);
         let part = [
             "first_step",

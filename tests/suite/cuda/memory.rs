@@ -9,22 +9,32 @@ use pcc::engine::Executable;
 use pcc::engine::cuda::{Buffer, Device, DeviceExecutable, Launch, Layout, Specialisation};
 use pcc::plan::{Purpose, Schedule};
 
-use super::{Lost, case, general, planned, skipped, specialised};
-use crate::agreement::{assert_agree, by_reference};
+use super::{Lost, by_oracle, case, general, planned, skipped, specialised};
+use crate::agreement::assert_agree;
 use crate::support::cpu_device::{self, CpuDevice, Order};
+use crate::support::steps::{BATCH, run};
 
-/// A device that counts what is allocated.
+/// A device that has so many bytes, and counts what is allocated.
 struct Counted {
     device: CpuDevice,
+    bytes: usize,
     allocated: Arc<AtomicUsize>,
+}
+
+impl Counted {
+    fn new(kernels: &cpu_device::Compiled, bytes: usize) -> Self {
+        let device = kernels.start(Order::Ascending);
+        Counted { device, bytes, allocated: Arc::default() }
+    }
 }
 
 impl Device for Counted {
     fn free(&self) -> Result<usize, Diagnostic> {
-        self.device.free()
+        Ok(self.bytes - self.allocated.load(Ordering::Relaxed))
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Buffer, Diagnostic> {
+        assert!(bytes <= self.free().unwrap(), "more than is free");
         self.allocated.fetch_add(bytes, Ordering::Relaxed);
         self.device.allocate(bytes)
     }
@@ -65,19 +75,21 @@ fn a_plan_takes_the_bytes_it_says_and_within_fewer_it_computes_the_same() {
     };
     for seed in 0..6 {
         let (compiled, flat, data) = case(seed);
-        let double: Vec<f64> = flat.iter().map(|&value| value.into()).collect();
-        let expected = by_reference(&compiled, &double, &data);
+        let expected = by_oracle(&compiled, &flat, &data);
         let within = |limit| within(&compiled, data.rows(), &kernels.specialisation, limit);
         let all = within(usize::MAX).unwrap().bytes();
         let least = within(0).err().unwrap();
         assert!(least < all, "seed {seed}: nothing can be spared of {all} bytes");
         assert_eq!(within(least - 1).err(), Some(least), "seed {seed}");
-        for limit in [all, (least + all) / 2, least] {
-            let layout = within(limit).unwrap();
-            let bytes = layout.bytes();
+        // What a user allows, and what a device has.
+        for (allowed, has) in
+            [all, (least + all) / 2, least].into_iter().flat_map(|n| [(n, usize::MAX), (all, n)])
+        {
+            let limit = allowed.min(has);
+            let layout = within(allowed).unwrap();
+            let bytes = within(limit).unwrap().bytes();
             assert!(bytes <= limit, "seed {seed}: {bytes} bytes within {limit}");
-            let allocated = Arc::new(AtomicUsize::new(0));
-            let device = Counted { device: kernels.start(Order::Ascending), allocated };
+            let device = Counted::new(&kernels, has);
             let allocated = Arc::clone(&device.allocated);
             let mut engine = DeviceExecutable::new(compiled.clone(), layout, device, 1).unwrap();
             let rows: Vec<u32> = (0..data.rows() as u32).collect();
@@ -90,6 +102,32 @@ fn a_plan_takes_the_bytes_it_says_and_within_fewer_it_computes_the_same() {
             assert_agree(&name, &compiled, &expected, (&log_p, &gradient));
         }
     }
+}
+
+#[test]
+fn a_run_whose_data_have_no_room_goes_on_batch_by_batch() {
+    let Some(kernels) = cpu_device::Compiled::new(general(64, true)) else {
+        return skipped("data without room on the processor", "there is no C++ compiler");
+    };
+    let (compiled, flat, data) = case(0);
+    let layout = || within(&compiled, BATCH, &kernels.specialisation, usize::MAX).unwrap();
+    let engine = |bytes| {
+        let device = Counted::new(&kernels, bytes);
+        DeviceExecutable::new(compiled.clone(), layout(), device, 1).unwrap()
+    };
+    // As many bytes as the plan takes, or too few for the data by one; a value is a byte.
+    let (plan, held) = (layout().bytes(), data.rows() * data.columns());
+    let zeros = vec![0.0; flat.len()];
+    let moments = [&zeros[..]; 2];
+    let case = (&*compiled, &flat[..], &data);
+    let whole = run(&mut engine(usize::MAX), case, None, None).unwrap();
+    for bytes in [plan, plan + held - 1] {
+        let mut full = engine(bytes);
+        assert!(!full.stepper().unwrap().begin(&data, &flat, moments));
+        assert_eq!(full.fault(), None);
+        assert_eq!(run(&mut full, case, None, None).unwrap(), whole);
+    }
+    assert!(engine(plan + held).stepper().unwrap().begin(&data, &flat, moments));
 }
 
 /// A device that has so many bytes free.
@@ -124,12 +162,14 @@ impl Device for Full {
 #[test]
 fn a_plan_that_the_device_has_no_room_for_is_refused_with_both_figures() {
     let (compiled, _, data) = case(0);
-    let layout = || within(&compiled, data.rows(), &general(32, false), usize::MAX).unwrap();
-    let bytes = layout().bytes();
-    let made = |free| DeviceExecutable::new(compiled.clone(), layout(), Full(free), 1);
-    assert!(made(bytes).is_ok());
-    let fault = made(bytes - 1).err().unwrap();
-    assert_eq!(fault.code, Code::E0702);
-    let says = format!("takes {bytes} bytes on the device, which has {} bytes free", bytes - 1);
+    let layout = |limit| within(&compiled, data.rows(), &general(32, false), limit);
+    let all = || layout(usize::MAX).unwrap();
+    let least = layout(0).err().unwrap();
+    let made = |free| DeviceExecutable::new(compiled.clone(), all(), Full(free), 1);
+    assert!(made(least).is_ok());
+    let fault = made(least - 1).err().unwrap();
+    assert_eq!(fault.code, Code::E0705);
+    let says =
+        format!("takes {least} bytes on the device at least, which has {} bytes free", least - 1);
     assert!(fault.message.ends_with(&says), "{}", fault.message);
 }

@@ -7,9 +7,7 @@ use pcc::compile::Compiled;
 use pcc::engine::cuda::{Accuracy, Architecture, Cache, Form, Precision, Specialisation, source};
 use pcc::plan::{Purpose, Schedule};
 
-use super::{by_kernels, general, planned, skipped};
-use crate::agreement::{by_reference, rows_of};
-use crate::support::case::spread;
+use super::{Judged, general, planned, skipped};
 use crate::support::cpu_device::{self, Order};
 use crate::support::describe::{compiled, rat_spn};
 
@@ -41,15 +39,10 @@ const SINGLE: f64 = 1e-5;
 
 fn off(kernels: &cpu_device::Compiled, order: Order) -> Off {
     let mut worst = Off { log_p: 0.0, of_bound: 0.0, gradient: 0.0 };
-    for (number, compiled) in circuits().iter().enumerate() {
-        let flat = spread(&compiled.written, &compiled.parameters, number as u64);
-        let single: Vec<f32> = flat.iter().map(|&value| value as f32).collect();
-        let double: Vec<f64> = single.iter().map(|&value| value.into()).collect();
-        let data = rows_of(compiled, 70, number as u64);
-        let expected = by_reference(compiled, &double, &data);
-        let (log_p, gradient, tally) =
-            by_kernels(kernels, order, compiled, &single, &data, Schedule::Wide);
-        assert_eq!(tally.in_logs, 0, "circuit {number}: the host would mend what is wrong");
+    for (number, compiled) in circuits().into_iter().enumerate() {
+        let judged = Judged::new(compiled, 70, number as u64);
+        let (log_p, gradient) = judged.by_kernels(kernels, order);
+        let Judged { compiled, data, expected, .. } = &judged;
         let plan = planned(compiled, Purpose::Train, Schedule::Wide, 70);
         let accuracy = Accuracy::of(&plan, &kernels.specialisation);
         assert!(accuracy.wide_sums > 0, "circuit {number} has no wide sum");

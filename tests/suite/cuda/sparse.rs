@@ -20,10 +20,10 @@ use crate::import::diagrams::Random;
 use crate::support::cpu_device::{self, Order};
 
 /// A random PSDD, run as it is written.
-fn diagram(seed: u64) -> Arc<Compiled> {
+pub(super) fn diagram(variables: usize, seed: u64) -> Arc<Compiled> {
     // Every third has probabilities whose products single precision does not hold.
     let least = if seed.is_multiple_of(3) { -60.0 } else { -4.0 };
-    let text = Random::new(12, least, seed).psdd();
+    let text = Random::new(variables, least, seed).psdd();
     let format = Format::of(Path::new("random.psdd")).unwrap();
     let read = import::read(format, &Source::new("random.psdd", text), &Companions::default());
     let imported = read.unwrap_or_else(|faults| panic!("{faults}"));
@@ -31,19 +31,19 @@ fn diagram(seed: u64) -> Arc<Compiled> {
     Arc::new(compile(imported.circuit.unwrap(), &imported.map, &Direct, &options).unwrap())
 }
 
-/// Rows of any values, most of them far from likely, some missing.
-fn any_rows(compiled: &Compiled, seed: u64) -> Dataset {
+/// Rows of any values, most of them far from likely, a share of them missing.
+pub(super) fn any_rows(compiled: &Compiled, missing: f64, seed: u64) -> Dataset {
     let variables = compiled.written.variables();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut value = |_| (!rng.random_bool(0.1)).then(|| f32::from(rng.random_bool(0.5)));
+    let mut value = |_| (!rng.random_bool(missing)).then(|| f32::from(rng.random_bool(0.5)));
     let rows = (0..300).map(|_| variables.ids().map(&mut value).collect::<Vec<_>>());
     Dataset::from_rows(variables, rows.collect::<Vec<_>>()).unwrap()
 }
 
 /// Compares a diagram with the oracle; what became of its rows.
 fn compare(kernels: &cpu_device::Compiled, order: Order, seed: u64) -> Tally {
-    let compiled = diagram(seed);
-    let data = any_rows(&compiled, seed);
+    let compiled = diagram(12, seed);
+    let data = any_rows(&compiled, 0.1, seed);
     let expected = by_reference(&compiled, &[], &data);
     let schedule = [Schedule::Wide, Schedule::Deep][seed as usize % 2];
     let plan = planned(&compiled, Purpose::Evaluate, schedule, 70);
@@ -68,7 +68,7 @@ fn circuits_of_others_agree_with_the_oracle() {
     for seed in 0..12 {
         let kernels = if seed % 2 == 0 { &shared } else { &global };
         tally += compare(kernels, Order::Shuffled, seed);
-        let plan = planned(&diagram(seed), Purpose::Evaluate, Schedule::Wide, 64);
+        let plan = planned(&diagram(12, seed), Purpose::Evaluate, Schedule::Wide, 64);
         let steps = plan.programs.iter().flat_map(|program| &program.steps);
         sparse += steps.filter(|step| matches!(step.op, Op::Sparse { .. })).count();
     }

@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use pcc::compile::Compiled;
 use pcc::engine::cuda::source;
-use pcc::plan::Schedule;
 
-use super::{by_kernels, general, skipped};
-use crate::agreement::{assert_agree, by_reference, rows_of};
-use crate::support::case::spread;
+use super::{Judged, general, skipped};
+use crate::agreement::assert_agree;
 use crate::support::cpu_device::{self, Order};
 use crate::support::describe::{compiled, rat_spn};
 
@@ -25,17 +23,11 @@ fn circuits() -> Vec<Arc<Compiled>> {
 /// which stands for it where all of a tensor's cancel; and all gradients.
 fn compare(kernels: &cpu_device::Compiled, order: Order) -> (f64, Vec<f32>) {
     let (mut worst, mut all) = (0.0, Vec::new());
-    for (number, compiled) in circuits().iter().enumerate() {
-        let flat = spread(&compiled.written, &compiled.parameters, number as u64);
-        let single: Vec<f32> = flat.iter().map(|&value| value as f32).collect();
-        let double: Vec<f64> = single.iter().map(|&value| value.into()).collect();
-        let data = rows_of(compiled, 70, number as u64);
-        let expected = by_reference(compiled, &double, &data);
-        let (log_p, gradient, tally) =
-            by_kernels(kernels, order, compiled, &single, &data, Schedule::Wide);
-        assert_agree(&format!("circuit {number}"), compiled, &expected, (&log_p, &gradient));
-        // The host would mend what is no number.
-        assert_eq!(tally.in_logs, 0, "circuit {number}");
+    for (number, compiled) in circuits().into_iter().enumerate() {
+        let judged = Judged::new(compiled, 70, number as u64);
+        let (log_p, gradient) = judged.by_kernels(kernels, order);
+        let Judged { compiled, expected, .. } = &judged;
+        assert_agree(&format!("circuit {number}"), compiled, expected, (&log_p, &gradient));
         let tensors = compiled.parameters.tensors();
         for (id, _) in tensors.iter() {
             let (expected, found) =

@@ -100,7 +100,7 @@ impl Both<'_> {
     fn begin(&mut self, parameters: &[f32], optimizer: &Optimizer) {
         self.optimizers = [optimizer.clone(), optimizer.clone()];
         self.parameters.copy_from_slice(parameters);
-        self.there.begin(self.data, parameters, optimizer.moments());
+        assert!(self.there.begin(self.data, parameters, optimizer.moments()));
     }
 
     /// A step by the engine's gradient.

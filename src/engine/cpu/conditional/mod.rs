@@ -17,11 +17,12 @@ use std::sync::Mutex;
 
 use rayon::prelude::*;
 
-use self::leaves::Layout;
+use self::leaves::{Layout, Mixture};
 use self::pass::{Buffers, Given, Task};
 use super::{CpuExecutable, impossible};
 use crate::data::Dataset;
 use crate::engine::{Conditionals, Tally};
+use crate::ids::VarId;
 use crate::plan::LANES;
 
 /// Most tiles that a task takes: its parts' weights come into cache once for all of them.
@@ -73,5 +74,38 @@ impl CpuExecutable {
         }
         let tally = Tally { impossible: impossible(log_p), in_logs: in_doubt.len() };
         Some((found, tally))
+    }
+
+    /// Says of row `at` of what is found how a row of `data` goes on, of which another engine has found ln p and the
+    /// flows over the states of all variables, none of them real. Returns whether they can be relied upon.
+    pub(crate) fn tell_flows(
+        &self,
+        (data, row): (&Dataset, u32),
+        log_p: f64,
+        flow: impl Fn(usize) -> f64,
+        (found, at): (&mut Conditionals, usize),
+    ) -> bool {
+        let Some(ways) = &self.ways else { return false };
+        found.log_p[at] = log_p;
+        if log_p == f64::NEG_INFINITY {
+            return true;
+        }
+        let layout = Layout::new(data.variables(), &ways.depends);
+        let width = found.width();
+        let out = &mut found.numbers[at * width..(at + 1) * width];
+        let value = |var: usize| data.value(row as usize, VarId(var as u32)).unwrap_or(f32::NAN);
+        layout.tell(value, flow, |_| Mixture::default(), out)
+    }
+
+    /// The same by the log domain, under the parameters loaded last.
+    pub(crate) fn tell_in_logs(
+        &self,
+        (data, row): (&Dataset, u32),
+        (found, at): (&mut Conditionals, usize),
+    ) {
+        let Some(ways) = &self.ways else { return };
+        let layout = Layout::new(data.variables(), &ways.depends);
+        let (log_p, numbers) = logs::row(self, &layout, data, row, found.width());
+        found.set(at, log_p, &numbers);
     }
 }
