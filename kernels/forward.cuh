@@ -71,9 +71,11 @@ __device__ __forceinline__ void add_logs(Lane& lane, const Step& step, const Ope
     write(lane, step.out, lane.formed);
 }
 
-__device__ __forceinline__ void densities(Lane& lane, const Step& step, const Operand* in) {
+__device__ __forceinline__ void densities(
+    const Buffers& buffers, Lane& lane, const Step& step, const Operand* in
+) {
     for (int i = 0; i < step.out.units; ++i) at(lane.formed, i) = at(lane.values, in[0].rows + i);
-    const Scaled scaled = exponentiate(step.out.units, lane.formed);
+    const Scaled scaled = exponentiate(step.out.units, lane.formed, buffers.variables);
     write(lane, step.out, lane.formed);
     finish(lane, step.out, scaled.exponent, scaled.bound);
 }
@@ -105,7 +107,7 @@ __device__ __forceinline__ void other(
     } else if (OCCURS(ADD_LOGS) && step.op == ADD_LOGS) {
         add_logs(lane, step, in);
     } else if (OCCURS(EXPONENTIATE) && step.op == EXPONENTIATE) {
-        densities(lane, step, in);
+        densities(buffers, lane, step, in);
     } else if ((OCCURS(SUM) && step.op == SUM) || (OCCURS(MIX) && step.op == MIX)) {
         sum<OPS>(lane, step, in);
     }

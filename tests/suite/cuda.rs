@@ -2,6 +2,7 @@
 
 mod artifact;
 mod counts;
+mod far;
 mod learning;
 mod memory;
 mod precision;
