@@ -187,6 +187,7 @@ fn check_places(program: &Program, purpose: Purpose) -> Result<(), Fault> {
     }
     let scales_again =
         |step: &Step| purpose == Purpose::Query && matches!(step.op, Op::Sparse { .. });
+    let is_sum = |step: &Step| matches!(step.op, Op::Sum { .. });
     let mut gradients = Arena::new(program.gradient_rows);
     let mut reached = vec![false; program.values.len()];
     for &output in &program.outputs {
@@ -204,8 +205,9 @@ fn check_places(program: &Program, purpose: Purpose) -> Result<(), Fault> {
         for input in program.inputs(step) {
             let value = &program.values[input.value as usize];
             rows.expect(value.rows, value.units, input.value).map_err(fail)?;
-            let is_wide = step.inputs.1 - step.inputs.0 > 2;
-            if is_wide || matches!(step.op, Op::Mix { .. }) || scales_again(step) {
+            let several = step.inputs.1 - step.inputs.0 > 1;
+            let aligns = matches!(step.op, Op::Mix { .. }) || several && is_sum(step);
+            if aligns || scales_again(step) {
                 exponents.expect(value.exponent, 1, input.value).map_err(fail)?;
             }
             let later = std::mem::replace(&mut reached[input.value as usize], true);

@@ -3,18 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use pcc::circuit::{SourceMap, WeightSource};
 use pcc::compile::{Compiled, Options, compile};
 use pcc::data::Dataset;
 use pcc::diag::Source;
 use pcc::engine::Tally;
 use pcc::engine::cuda::source;
+use pcc::ids::VarId;
 use pcc::import::{self, Companions, Format};
+use pcc::leaf::{Dist, Family};
 use pcc::param::direct::Direct;
 use pcc::plan::{Op, Purpose, Schedule};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{general, on_processor, planned, skipped};
+use super::{Judged, general, on_processor, planned, skipped};
 use crate::agreement::{assert_agree, by_reference};
 use crate::import::diagrams::Random;
 use crate::support::cpu_device::{self, Order};
@@ -74,6 +77,39 @@ fn circuits_of_others_agree_with_the_oracle() {
     }
     assert!(sparse > 50, "{sparse} sparse sums");
     assert!(tally.in_logs > 0, "no row was in doubt");
+}
+
+/// A diagram and independent variables, of which a sum with learned weights and learned leaves is made.
+fn mixture(seed: u64) -> Arc<Compiled> {
+    let text = Random::new(12, -4.0, seed).psdd();
+    let format = Format::of(Path::new("random.psdd")).unwrap();
+    let imported =
+        import::read(format, &Source::new("random.psdd", text), &Companions::default()).unwrap();
+    let mut circuit = imported.circuit.unwrap();
+    let variables: Vec<VarId> = circuit.variables().ids().collect();
+    let leaf = circuit.add_dist(Dist::learnable(Family::Bernoulli, 1));
+    let leaves: Vec<_> = variables.into_iter().map(|var| circuit.leaf(var, leaf)).collect();
+    let product = circuit.product(&leaves);
+    let root = circuit.sum(1, &[circuit.root(), product], WeightSource::Parameterizer);
+    circuit.set_root(root);
+    let options = Options { no_rewrite: true, ..Options::default() };
+    Arc::new(compile(circuit, &SourceMap::default(), &Direct, &options).unwrap())
+}
+
+#[test]
+fn what_is_learned_beside_circuits_of_others_has_the_oracles_gradients() {
+    let Some(kernels) = cpu_device::Compiled::new(general(32, true)) else {
+        return skipped("learning beside sparse sums on the processor", "there is no C++ compiler");
+    };
+    for seed in [1, 2, 4, 5] {
+        let judged = Judged::new(mixture(seed), 70, seed);
+        let plan = planned(&judged.compiled, Purpose::Train, Schedule::Wide, 70);
+        let steps = plan.programs.iter().flat_map(|program| &program.steps);
+        assert!(steps.filter(|step| matches!(step.op, Op::Sparse { .. })).count() > 3);
+        let (log_p, gradient) = judged.by_kernels(&kernels, Order::Shuffled);
+        let (name, Judged { compiled, expected, .. }) = (format!("seed {seed}"), &judged);
+        assert_agree(&name, compiled, expected, (&log_p, &gradient));
+    }
 }
 
 /// A way to break a kernel: its name, what is written, and what would be instead.
