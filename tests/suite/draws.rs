@@ -153,7 +153,7 @@ fn diagram(seed: u64, variables: usize, least: f64) -> Arc<Compiled> {
     let format = Format::of(Path::new("random.psdd")).unwrap();
     let source = Source::new("random.psdd", text);
     let imported = import::read(format, &source, &Companions::default()).unwrap();
-    let options = Options { no_rewrite: seed % 4 > 0, ..Options::default() };
+    let options = Options { no_rewrite: !seed.is_multiple_of(4), ..Options::default() };
     Arc::new(compile(imported.circuit.unwrap(), &imported.map, &Direct, &options).unwrap())
 }
 
