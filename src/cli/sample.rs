@@ -73,7 +73,13 @@ fn picture(args: &Sample, shape: Shape, model: &Model) -> Result<Picture, Failur
 fn draw(args: &Sample, model: &Model, evidence: &Dataset) -> Result<Dataset, Failure> {
     let (n, seed) = (args.n.get() as usize, args.seed);
     let drawn = match engine::for_queries(&model.compiled, &args.run)? {
-        Some(mut executable) => model.draws(executable.as_mut(), evidence, n, seed),
+        Some(mut executable) => {
+            let drawn = model.draws(executable.as_mut(), evidence, n, seed);
+            if let Some(fault) = executable.fault() {
+                return Err(fault.into());
+            }
+            drawn
+        }
         None => model.draws_as_written(evidence, n, seed),
     };
     for given in 0..evidence.rows() {

@@ -13,7 +13,7 @@ use crate::compile::Compiled;
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
 use crate::engine::cpu::CpuExecutable;
-use crate::engine::{Conditionals, Counts, Executable, Stepper, Tally};
+use crate::engine::{Conditionals, Counts, Draws, Executable, Stepper, Tally};
 use crate::plan::Plan;
 
 /// A plan, ready to run on a device.
@@ -290,6 +290,17 @@ impl<D: Device> Executable for DeviceExecutable<D> {
     /// `None` where the circuit has densities or counts, too.
     fn conditionals(&mut self, data: &Dataset, rows: &[u32]) -> Option<(Conditionals, Tally)> {
         self.conditionals_of(data, rows)
+    }
+
+    /// By numbers of the device's own: other rows than the CPU engine's, of the same distribution.
+    fn draws(
+        &mut self,
+        data: &Dataset,
+        rows: &[u32],
+        each: usize,
+        seed: u64,
+    ) -> Option<(Draws, Tally)> {
+        self.draws_of(data, rows, each, seed)
     }
 
     fn fault(&self) -> Option<Diagnostic> {

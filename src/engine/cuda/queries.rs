@@ -9,18 +9,23 @@ use super::executable::DeviceExecutable;
 use super::passes::Pass;
 use crate::data::Dataset;
 use crate::diag::Diagnostic;
-use crate::engine::{Conditionals, Tally};
+use crate::engine::{Conditionals, Draws, Executable, Tally};
 use crate::plan::{Op, Purpose};
 
 /// What became of rows that were drawn.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Drawn {
+    /// ln p of what each row has.
+    pub log_p: Vec<f64>,
     /// Of them all.
     pub tally: Tally,
     /// Those of which linear arithmetic may have lost a part, by place: they have not been drawn, and are for a walk
     /// over the circuit in double precision.
     pub in_doubt: Vec<usize>,
 }
+
+/// An odd number, multiples of which are seeds far from each other (the golden ratio's, as of SplitMix64).
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl<D: Device> DeviceExecutable<D> {
     /// Draws what each of `rows` of `evidence` lacks, given what it has, under the parameters loaded last; any number of
@@ -47,15 +52,15 @@ impl<D: Device> DeviceExecutable<D> {
         }
         let (width, batch) = (evidence.columns(), self.layout.plan.batch as usize);
         assert_eq!(out.len(), rows.len() * width, "a number for each variable of each row");
-        let mut drawn = Drawn::default();
-        let mut log_p = vec![f64::NAN; batch];
+        let mut drawn = Drawn { log_p: vec![f64::NAN; rows.len()], ..Drawn::default() };
         for (number, (rows, out)) in
             rows.chunks(batch).zip(out.chunks_mut(batch * width)).enumerate()
         {
             let before = number * batch;
             let draws = (seed, first + before as u64);
             let mut in_doubt = Vec::new();
-            drawn.tally += self.guarded(&mut log_p[..rows.len()], |this, log_p| {
+            let log_p = &mut drawn.log_p[before..before + rows.len()];
+            drawn.tally += self.guarded(log_p, |this, log_p| {
                 in_doubt = this.draw_batch(evidence, rows, draws, log_p, out)?;
                 Ok(in_doubt.len())
             });
@@ -63,6 +68,34 @@ impl<D: Device> DeviceExecutable<D> {
             self.fault.iter().for_each(|_| out.fill(f32::NAN));
         }
         Some(drawn)
+    }
+
+    /// The same of all rows, `each` times: those in doubt are drawn by the host, each from a seed of its own.
+    pub(super) fn draws_of(
+        &mut self,
+        data: &Dataset,
+        rows: &[u32],
+        each: usize,
+        seed: u64,
+    ) -> Option<(Draws, Tally)> {
+        let width = data.columns();
+        let all: Vec<u32> = rows.iter().flat_map(|&row| std::iter::repeat_n(row, each)).collect();
+        let mut out = vec![f32::NAN; all.len() * width];
+        let drawn = self.draw(data, &all, (seed, 0), &mut out)?;
+        if !drawn.in_doubt.is_empty() {
+            self.load_host();
+        }
+        for &at in &drawn.in_doubt {
+            let own = seed.wrapping_add((at as u64 + 1).wrapping_mul(SPREAD));
+            let (settled, _) = self.host.draws(data, &all[at..=at], 1, own)?;
+            out[at * width..(at + 1) * width].copy_from_slice(settled.of(0));
+        }
+        let mut found = Draws::new(rows.len(), each, width);
+        for row in 0..rows.len() {
+            let first = row * each;
+            found.set(row, drawn.log_p[first], &out[first * width..(first + each) * width]);
+        }
+        Some((found, drawn.tally))
     }
 
     /// Draws a batch. Returns the rows in doubt.

@@ -7,7 +7,7 @@ use pcc::circuit::Values;
 use pcc::compile::Compiled;
 use pcc::data::Dataset;
 use pcc::engine::cuda::{DeviceExecutable, Layout, Specialisation, source};
-use pcc::engine::{Conditionals, Executable, Tally};
+use pcc::engine::{Conditionals, Executable, Tally, reference};
 use pcc::plan::{Op, Purpose, Schedule};
 use pcc::sample::{Sampler, row_rng, sample_rows};
 use rand::{Rng, SeedableRng};
@@ -269,6 +269,49 @@ fn a_draw_on_the_device_depends_on_its_seed_number_and_row_alone() {
     let device = shared.start(Order::Ascending);
     let mut evaluates = DeviceExecutable::new(compiled, layout, device, 1).unwrap();
     assert_eq!(evaluates.draw(&data, &[0], (0, 0), &mut vec![0.0; data.columns()]), None);
+}
+
+#[test]
+fn draws_by_the_engine_are_the_devices_and_the_hosts_of_rows_in_doubt() {
+    let Some(kernels) = cpu_device::Compiled::new(for_queries(32, true)) else {
+        return skipped("draws by the engine", "there is no C++ compiler");
+    };
+    const EACH: usize = 30;
+    let mut settled = 0;
+    for seed in [0, 2, 4] {
+        let (compiled, flat, _) = case(seed);
+        let data = rows_of(&compiled, 40, 0.5, seed);
+        let width = data.columns();
+        let mut engine = engine(&kernels, Order::Shuffled, &compiled, (Schedule::Wide, BATCH));
+        engine.load(&flat);
+        let rows: Vec<u32> = (0..40).collect();
+        let (found, tally) = engine.draws(&data, &rows, EACH, 9).unwrap();
+        let again: Vec<u32> = rows.iter().flat_map(|&row| [row; EACH]).collect();
+        let mut drawn = vec![f32::NAN; again.len() * width];
+        let Drawn { values, .. } = Drawn::new("", compiled.clone(), seed);
+        let device = engine.draw(&data, &again, (9, 0), &mut drawn).unwrap();
+        assert_eq!((engine.fault(), tally), (None, device.tally));
+        settled += device.in_doubt.len();
+        for (at, drawn) in drawn.chunks_exact(width).enumerate() {
+            let row = at / EACH;
+            let own = &found.of(row)[at % EACH * width..][..width];
+            let evidence: Vec<Option<f32>> =
+                compiled.written.variables().ids().map(|var| data.value(row, var)).collect();
+            let log_p = reference::log_likelihood(&compiled.written, &values, &evidence);
+            let most = 1e-5 * log_p.abs().max(1.0);
+            assert!(found.log_p(row) == log_p || (found.log_p(row) - log_p).abs() <= most);
+            if log_p == f64::NEG_INFINITY {
+                continue;
+            }
+            if device.in_doubt.binary_search(&at).is_err() {
+                assert_eq!(own, drawn, "seed {seed}, draw {at}");
+            }
+            for (value, seen) in own.iter().zip(&evidence) {
+                assert!(!value.is_nan() && seen.is_none_or(|seen| seen == *value), "{own:?}");
+            }
+        }
+    }
+    assert!(settled > 0, "no row was in doubt");
 }
 
 /// A way to break a kernel: its name, what is written, and what would be instead.
