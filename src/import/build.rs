@@ -24,7 +24,7 @@ use super::nodes::What;
 use super::weights::Weights;
 use super::{Models, Parsed};
 use crate::circuit::{Circuit, Op, SourceMap, WeightSource};
-use crate::diag::{Code, Diagnostic};
+use crate::diag::Diagnostic;
 use crate::ids::{DistId, NodeId, ScopeId, VarId};
 use crate::leaf::{Dist, Family};
 use crate::real::log_sum_exp;
