@@ -178,6 +178,42 @@ impl Scopes {
         variables
     }
 
+    /// The scope of what `a` has and `b` lacks.
+    pub fn gap(&mut self, a: ScopeId, b: ScopeId) -> ScopeId {
+        let mut left = std::mem::take(&mut self.scratch);
+        left.clear();
+        let mut taken = self.runs_of(b).iter().peekable();
+        for &Run { mut start, end } in self.runs_of(a) {
+            while taken.next_if(|run| run.end <= start).is_some() {}
+            // A run of `b` may reach into the next run of `a`.
+            while let Some(run) = taken.peek().copied().filter(|run| run.start < end) {
+                if start < run.start {
+                    left.push(Run { start, end: run.start });
+                }
+                start = run.end.min(end);
+                if run.end > end {
+                    break;
+                }
+                taken.next();
+            }
+            if start < end {
+                left.push(Run { start, end });
+            }
+        }
+        self.scratch = left;
+        self.intern_scratch()
+    }
+
+    /// The runs of positions of `scope`, ascending, each without its end and none next to another.
+    pub fn runs(&self, scope: ScopeId) -> Vec<(u32, u32)> {
+        self.runs_of(scope).iter().map(|run| (run.start, run.end)).collect()
+    }
+
+    /// The variable at a position of the order.
+    pub fn at(&self, position: u32) -> VarId {
+        self.order[position as usize]
+    }
+
     /// The variables of `a` that `b` lacks, ascending by id.
     pub fn difference(&self, a: ScopeId, b: ScopeId) -> Vec<VarId> {
         let lacks = |var: &VarId| !self.contains(b, *var);
@@ -246,6 +282,23 @@ mod tests {
         assert_eq!(scopes.intersection(ac, bc), [VarId(2)]);
         assert_eq!(scopes.difference(ac, bc), [VarId(0)]);
         assert!(!scopes.union(&[ac, ac]).1);
+    }
+
+    #[test]
+    fn a_gap_is_what_a_scope_has_and_another_lacks() {
+        let mut scopes = table(&[4, 2, 0, 1, 3, 5]);
+        let singles = [0, 1, 2, 3, 4, 5].map(|var| scopes.singleton(VarId(var)));
+        let mut of = |set: usize| {
+            let members: Vec<ScopeId> =
+                (0..6).filter(|var| set >> var & 1 == 1).map(|var| singles[var]).collect();
+            scopes.union(&members).0
+        };
+        let sets: Vec<ScopeId> = (0..64).map(&mut of).collect();
+        for (a, b) in (0..64).flat_map(|a| (0..64).map(move |b| (a, b))) {
+            assert_eq!(scopes.gap(sets[a], sets[b]), sets[a & !b], "{a:b} without {b:b}");
+        }
+        assert_eq!(scopes.runs(sets[0b110110]), [(0, 2), (3, 4), (5, 6)]);
+        assert_eq!([0, 1, 2].map(|position| scopes.at(position)), [4, 2, 0].map(VarId));
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! function: for a formula, the number of its models. Constants disappear: nothing is left of what is
 //! never true, and what is always true is one.
 //!
-//! Formulas are made smooth on the way. An input of a sum that lacks variables of the others is
-//! multiplied by a leaf of each, of the mass that the two literals have together:
+//! Formulas are made smooth on the way ([`gaps`]). An input of a sum that lacks variables of the others
+//! is multiplied by a leaf of each, of the mass that the two literals have together:
 //!
 //! ```text
 //! a ∨ (¬a ∧ b)   becomes   ⅔ · a · uniform(b) + ⅓ · ¬a · b,   of mass 3
@@ -14,23 +14,22 @@
 //!
 //! Sum-product networks and PSDDs have mass one at each node and must be smooth as they are.
 
+mod gaps;
+
 use std::collections::HashMap;
 
-use super::count::Count;
+use self::gaps::Free;
+use super::count::{Count, Counter};
 use super::nodes::What;
+use super::weights::Weights;
 use super::{Models, Parsed};
 use crate::circuit::{Circuit, Op, SourceMap, WeightSource};
-use crate::diag::{Code, Diagnostic};
+use crate::diag::Diagnostic;
 use crate::ids::{DistId, NodeId, ScopeId, VarId};
 use crate::leaf::{Dist, Family};
 use crate::real::log_sum_exp;
 use crate::scope::Scopes;
 use crate::variables::VarKind;
-
-/// Digit operations on exact counts at most; a larger formula is counted by its logarithm alone.
-const MOST_DIGITS: u64 = 1 << 30;
-/// Variables that all sums together may lack: smoothing is not linear in the file.
-const MOST_LACKING: usize = 1 << 26;
 
 /// The least variance that a Gaussian may have, unless the file has less.
 const LEAST_VARIANCE: f64 = 1e-6;
@@ -48,15 +47,24 @@ pub(super) struct Built {
 /// Builds the circuit.
 ///
 /// # Errors
-/// E0113 for nodes that depend on themselves; E0105 for a formula that would have to be made smooth
-/// beyond all memory.
+/// E0113 for nodes that depend on themselves; E0105 for a formula of which the scopes are beyond all
+/// memory.
 pub(super) fn build(parsed: &Parsed) -> Result<Built, Diagnostic> {
     let order = alive(parsed)?;
     let mut builder = Builder::new(parsed, &order);
     let mut made: Vec<Made> = vec![Made::zero(); parsed.nodes.len()];
+    let mut readers = readers(parsed, &order);
     for &node in &order {
         let value = builder.visit(node, &made)?;
         made[node as usize] = value;
+        for &(input, _) in parsed.nodes.inputs(node) {
+            readers[input as usize] -= 1;
+            if readers[input as usize] == 0 {
+                // Counts are as long as the formula has variables.
+                made[input as usize].count = None;
+            }
+        }
+        builder.bounded()?;
     }
     let mut root = std::mem::replace(&mut made[parsed.root as usize], Made::zero());
     if parsed.weights.is_some() {
@@ -84,15 +92,17 @@ fn alive(parsed: &Parsed) -> Result<Vec<u32>, Diagnostic> {
     let nodes = &parsed.nodes;
     let order = nodes.order(parsed.root, |_, _| true)?;
     let mut alive = vec![false; nodes.len()];
+    let weighs = |var, state| {
+        let weights = parsed.weights.as_ref();
+        weights.is_none_or(|weights| weights.log(var, state) > f64::NEG_INFINITY)
+    };
     for &node in &order {
         let holds =
             |&(input, weight): &(u32, f64)| alive[input as usize] && weight > f64::NEG_INFINITY;
         alive[node as usize] = match nodes.get(node).what {
             What::False => false,
-            What::Indicator { var, state } => {
-                let weights = parsed.weights.as_ref();
-                weights.is_none_or(|weights| weights.log(var, state) > f64::NEG_INFINITY)
-            }
+            What::Indicator { var, state } => weighs(var, state),
+            What::Free { var } => weighs(var, 0) || weighs(var, 1),
             What::True | What::Categorical { .. } | What::Gaussian { .. } => true,
             What::Product => nodes.inputs(node).iter().all(holds),
             What::Sum => nodes.inputs(node).iter().any(holds),
@@ -100,6 +110,17 @@ fn alive(parsed: &Parsed) -> Result<Vec<u32>, Diagnostic> {
     }
     let holds = |weight: f64, input: u32| alive[input as usize] && weight > f64::NEG_INFINITY;
     nodes.order(parsed.root, holds)
+}
+
+/// How often each node is read by those of `order`.
+fn readers(parsed: &Parsed, order: &[u32]) -> Vec<u32> {
+    let mut readers = vec![0; parsed.nodes.len()];
+    for &node in order {
+        for &(input, _) in parsed.nodes.inputs(node) {
+            readers[input as usize] += 1;
+        }
+    }
+    readers
 }
 
 /// What has become of a node.
@@ -126,12 +147,13 @@ struct Builder<'a> {
     circuit: Circuit,
     map: SourceMap,
     scopes: Scopes,
-    counted: bool,
+    counter: Counter,
     dists: HashMap<Vec<u64>, DistId>,
     leaves: HashMap<(VarId, DistId), NodeId>,
-    /// Products of leaves of variables that anything may have.
-    free: HashMap<ScopeId, (NodeId, f64)>,
-    lacking: usize,
+    /// What fills each gap.
+    gaps: HashMap<ScopeId, Free>,
+    /// What fills each run of positions.
+    runs: HashMap<(u32, u32), Free>,
     /// Bounds of the variance of all Gaussians of the file.
     min_var: f64,
 }
@@ -139,7 +161,6 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     fn new(parsed: &'a Parsed, order: &[u32]) -> Self {
         let variables = &parsed.variables;
-        let digits = (variables.len() as u64 / 32 + 1).pow(2);
         let least = order.iter().filter_map(|&node| match parsed.nodes.get(node).what {
             What::Gaussian { variance, .. } => Some(variance / 4.0),
             _ => None,
@@ -149,12 +170,11 @@ impl<'a> Builder<'a> {
             circuit: Circuit::new(variables.clone()),
             map: SourceMap::default(),
             scopes: Scopes::new(variable_order(parsed, order)),
-            counted: parsed.weights.is_some()
-                && digits.saturating_mul(order.len() as u64) <= MOST_DIGITS,
+            counter: Counter::new(parsed.weights.as_ref().is_some_and(Weights::is_empty)),
             dists: HashMap::new(),
             leaves: HashMap::new(),
-            free: HashMap::new(),
-            lacking: 0,
+            gaps: HashMap::new(),
+            runs: HashMap::new(),
             min_var: least.fold(LEAST_VARIANCE, f64::min),
         };
         builder.circuit.reserve(order.len(), 2 * order.len());
@@ -165,14 +185,21 @@ impl<'a> Builder<'a> {
         let item = self.parsed.nodes.get(node);
         Ok(match &item.what {
             What::False => Made::zero(),
-            What::True => Made { log_mass: 0.0, count: self.one(), ..Made::zero() },
+            What::True => Made { log_mass: 0.0, count: self.counter.one(), ..Made::zero() },
             &What::Indicator { var, state } => {
                 let states = self.states(var);
                 let p = (0..states).map(|other| f64::from(u8::from(other == state))).collect();
                 let weights = self.parsed.weights.as_ref();
                 let log_mass = weights.map_or(0.0, |weights| weights.log(var, state));
                 let leaf = self.categorical(node, var, p);
-                Made { log_mass, count: self.one(), ..leaf }
+                Made { log_mass, count: self.counter.one(), ..leaf }
+            }
+            &What::Free { var } => {
+                let Free { node: leaf, log_mass } = self.free(var);
+                self.name(leaf, node);
+                let one = self.counter.one();
+                let count = self.counter.doubled(one, 1);
+                Made { node: Some(leaf), scope: self.scopes.singleton(var), log_mass, count }
             }
             What::Categorical { var, p } => {
                 let mut p = p.clone();
@@ -186,10 +213,6 @@ impl<'a> Builder<'a> {
             What::Product => self.product(node, made),
             What::Sum => self.sum(node, made)?,
         })
-    }
-
-    fn one(&self) -> Option<Count> {
-        self.counted.then(Count::one)
     }
 
     fn states(&self, var: VarId) -> u32 {
@@ -246,9 +269,9 @@ impl<'a> Builder<'a> {
         if log_mass == f64::NEG_INFINITY {
             return Made::zero();
         }
-        let mut count = self.one();
+        let mut count = self.counter.one();
         for input in &inputs {
-            count = count.zip(input.count.as_ref()).map(|(count, input)| count.times(input));
+            count = self.counter.times(count, input.count.as_ref());
         }
         let scope = self.union(&inputs);
         let nodes: Vec<NodeId> = inputs.iter().filter_map(|input| input.node).collect();
@@ -281,14 +304,11 @@ impl<'a> Builder<'a> {
         let below: Vec<&Made> = terms.iter().map(|&(input, _)| input).collect();
         let scope = self.union(&below);
         let (mut inputs, mut logs) = (Vec::with_capacity(terms.len()), Vec::new());
-        let mut count = self.counted.then(Count::default);
+        let mut count = self.counter.zero();
         for (input, weight) in terms {
             let input = self.over(input.clone(), scope)?;
             logs.push(weight + input.log_mass);
-            count = count.zip(input.count).map(|(mut count, input)| {
-                count.add(&input);
-                count
-            });
+            count = self.counter.plus(count, input.count.as_ref());
             inputs.extend(input.node);
         }
         let log_mass = log_sum_exp(logs.iter().copied());
@@ -311,55 +331,6 @@ impl<'a> Builder<'a> {
         let log_mass = if self.parsed.normalised { 0.0 } else { log_mass };
         Ok(Made { node: made, scope, log_mass, count })
     }
-
-    /// The same over more variables, each of which may be anything.
-    fn over(&mut self, made: Made, scope: ScopeId) -> Result<Made, Diagnostic> {
-        if made.scope == scope || made.log_mass == f64::NEG_INFINITY {
-            return Ok(made);
-        }
-        let lacking = self.scopes.difference(scope, made.scope);
-        self.lacking += lacking.len();
-        if self.lacking > MOST_LACKING {
-            let message = "the inputs of its ors lack too many variables of each other";
-            return Err(Diagnostic::new(Code::E0105, message)
-                .help("let the compiler that made it make it smooth"));
-        }
-        let bits = lacking.len();
-        let (free, log_mass) = self.anything(&lacking);
-        let node = match made.node {
-            None => free,
-            Some(node) => self.circuit.product(&[node, free]),
-        };
-        let count = made.count.map(|count| count.doubled(bits));
-        Ok(Made { node: Some(node), scope, log_mass: made.log_mass + log_mass, count })
-    }
-
-    /// A product of leaves of some variables, each by what its literals weigh, and its mass.
-    fn anything(&mut self, variables: &[VarId]) -> (NodeId, f64) {
-        let singles: Vec<ScopeId> =
-            variables.iter().map(|&var| self.scopes.singleton(var)).collect();
-        let scope = self.scopes.union(&singles).0;
-        if let Some(&known) = self.free.get(&scope) {
-            return known;
-        }
-        let mut log_mass = 0.0;
-        let mut leaves = Vec::with_capacity(variables.len());
-        for &var in variables {
-            let weights = self.parsed.weights.as_ref();
-            let logs = [0, 1].map(|state| weights.map_or(0.0, |weights| weights.log(var, state)));
-            let both = log_sum_exp(logs.into_iter());
-            log_mass += both;
-            // Where neither literal has weight the mass is zero, and the leaf is not used.
-            let p = if both > f64::NEG_INFINITY { (logs[1] - both).exp() } else { 0.5 };
-            leaves.push(self.shared_leaf(var, Family::Bernoulli, vec![p]));
-        }
-        let node = match leaves[..] {
-            [only] => only,
-            _ => self.circuit.product(&leaves),
-        };
-        self.free.insert(scope, (node, log_mass));
-        (node, log_mass)
-    }
 }
 
 /// The variables in the order in which the nodes first name them, then all others.
@@ -367,9 +338,10 @@ fn variable_order(parsed: &Parsed, order: &[u32]) -> Vec<VarId> {
     let mut seen = vec![false; parsed.variables.len()];
     let named = order.iter().filter_map(|&node| match parsed.nodes.get(node).what {
         What::Indicator { var, .. }
+        | What::Free { var }
         | What::Categorical { var, .. }
         | What::Gaussian { var, .. } => Some(var),
-        _ => None,
+        What::True | What::False | What::Product | What::Sum => None,
     });
     let all = named.chain(parsed.variables.ids());
     all.filter(|var| !std::mem::replace(&mut seen[var.0 as usize], true)).collect()

@@ -1,4 +1,5 @@
-//! Whole numbers of any size, for counting models exactly: sums, products and powers of two.
+//! Whole numbers of any size, for counting models exactly: sums, products and powers of two. Their work
+//! is bounded.
 
 use std::fmt;
 
@@ -92,6 +93,58 @@ impl fmt::Display for Count {
         let mut groups = groups.iter().rev();
         write!(f, "{}", groups.next().unwrap_or(&0))?;
         groups.try_for_each(|group| write!(f, "{group:09}"))
+    }
+}
+
+/// Operations on digits of all counts of a formula at most, one second's work.
+const MOST_WORK: usize = 1 << 28;
+
+/// Counts while its work lasts; what is not counted is `None`, and so is what follows from it.
+pub(super) struct Counter {
+    work: usize,
+}
+
+impl Counter {
+    /// With all its work before it, or, if nothing is to be counted, none.
+    pub(super) fn new(wanted: bool) -> Self {
+        Counter { work: if wanted { MOST_WORK } else { 0 } }
+    }
+
+    /// Zero.
+    pub(super) fn zero(&mut self) -> Option<Count> {
+        self.spend(1).map(|()| Count::default())
+    }
+
+    /// One.
+    pub(super) fn one(&mut self) -> Option<Count> {
+        self.spend(1).map(|()| Count::one())
+    }
+
+    /// The product of two.
+    pub(super) fn times(&mut self, a: Option<Count>, b: Option<&Count>) -> Option<Count> {
+        let (a, b) = a.zip(b)?;
+        self.spend(a.digits.len() * b.digits.len())?;
+        Some(a.times(b))
+    }
+
+    /// The sum of two.
+    pub(super) fn plus(&mut self, a: Option<Count>, b: Option<&Count>) -> Option<Count> {
+        let (mut a, b) = a.zip(b)?;
+        self.spend(a.digits.len().max(b.digits.len()))?;
+        a.add(b);
+        Some(a)
+    }
+
+    /// The product with 2^`bits`.
+    pub(super) fn doubled(&mut self, count: Option<Count>, bits: usize) -> Option<Count> {
+        let count = count?;
+        self.spend(count.digits.len() + bits / 32)?;
+        Some(count.doubled(bits))
+    }
+
+    fn spend(&mut self, work: usize) -> Option<()> {
+        self.work = self.work.saturating_sub(work);
+        (self.work > 0).then_some(())
     }
 }
 

@@ -23,6 +23,7 @@
 
 mod build;
 mod count;
+mod lift;
 mod lines;
 mod nnf;
 mod nodes;
@@ -297,6 +298,7 @@ fn kinds(nodes: &Nodes) -> Result<Variables, Diagnostic> {
             What::Categorical { var, p } => {
                 (*var, VarKind::Categorical { states: (p.len() as u32).max(2) })
             }
+            What::Free { var } => (*var, VarKind::BINARY),
             What::Gaussian { var, .. } => (*var, VarKind::Real),
             What::True | What::False | What::Product | What::Sum => continue,
         };

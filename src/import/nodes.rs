@@ -25,6 +25,11 @@ pub(super) enum What {
         /// Its state.
         state: u32,
     },
+    /// Always one, and over a variable of a formula: what either of its literals makes true.
+    Free {
+        /// The variable.
+        var: VarId,
+    },
     /// A probability a state of the variable.
     Categorical {
         /// The variable.

@@ -6,7 +6,9 @@ pub mod diagrams;
 mod files;
 mod formulas;
 mod networks;
+mod smoothing;
 mod strangers;
+mod structured;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -10,9 +10,9 @@ use rand_chacha::ChaCha8Rng;
 use super::{accepted, computes, is_deterministic, with_vtree};
 
 /// Clauses of literals, a variable counted from 1 and its sign.
-type Clauses = Vec<Vec<i64>>;
+pub type Clauses = Vec<Vec<i64>>;
 
-fn random_clauses(variables: i64, seed: u64) -> Clauses {
+pub fn random_clauses(variables: i64, seed: u64) -> Clauses {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let count = rng.random_range(1..=2 * variables);
     let literal = |rng: &mut ChaCha8Rng| {
@@ -27,7 +27,7 @@ fn random_clauses(variables: i64, seed: u64) -> Clauses {
         .collect()
 }
 
-fn satisfies(clauses: &Clauses, world: &[f32]) -> bool {
+pub fn satisfies(clauses: &Clauses, world: &[f32]) -> bool {
     let holds =
         |&literal: &i64| (world[literal.unsigned_abs() as usize - 1] == 1.0) == (literal > 0);
     clauses.iter().all(|clause| clause.iter().any(holds))
@@ -41,14 +41,14 @@ enum Node {
 }
 
 /// Decides variables in their order; equal formulas are one node.
-struct Decided {
+pub struct Decided {
     nodes: Vec<Node>,
     known: BTreeMap<Option<Clauses>, usize>,
     root: usize,
 }
 
 impl Decided {
-    fn new(clauses: &Clauses) -> Self {
+    pub fn new(clauses: &Clauses) -> Self {
         let (nodes, known) = (Vec::new(), BTreeMap::new());
         let mut decided = Decided { nodes, known, root: 0 };
         decided.root = decided.node(Some(clauses.clone()));
@@ -77,7 +77,7 @@ impl Decided {
     }
 
     /// In c2d's dialect. Of odd seeds the ors do not say what they decide.
-    fn c2d(&self, variables: i64, seed: u64) -> String {
+    pub fn c2d(&self, variables: i64, seed: u64) -> String {
         let mut lines = Vec::new();
         let mut at = Vec::new();
         let add = |lines: &mut Vec<String>, line: String| {
@@ -181,13 +181,13 @@ fn under(clauses: &Clauses, literal: i64) -> Option<Clauses> {
 }
 
 /// All assignments of some variables.
-fn assignments(variables: usize) -> impl Iterator<Item = Vec<f32>> {
+pub fn assignments(variables: usize) -> impl Iterator<Item = Vec<f32>> {
     (0..1usize << variables)
         .map(move |world| (0..variables).map(|var| (world >> var & 1) as f32).collect())
 }
 
 /// The number of models is right, and the circuit uniform over them.
-fn is_counted(imported: &Imported, clauses: &Clauses, variables: usize) {
+pub fn is_counted(imported: &Imported, clauses: &Clauses, variables: usize) {
     let models = assignments(variables).filter(|world| satisfies(clauses, world)).count();
     let counted = imported.models.as_ref().unwrap();
     assert_eq!(counted.count.as_ref().unwrap().to_string(), models.to_string(), "{clauses:?}");
