@@ -83,6 +83,9 @@ fn short_decision_lists_have_the_models_that_all_assignments_show() {
 
 #[test]
 fn formulas_of_scattered_gaps_have_the_models_that_all_assignments_show() {
+    // Where the first variable is true, the third and the fifth are lacking, and the fourth is not.
+    let text = "nnf 9 10 5\nL -1\nL 2\nL 3\nL 4\nL 5\nA 5 0 1 2 3 4\nL 1\nA 3 6 1 3\nO 1 2 5 7\n";
+    is_counted(&read(text), &vec![vec![2], vec![4], vec![1, 3], vec![1, 5]], 5);
     for seed in 0..10 {
         let clauses = random_clauses(10, 4000 + seed);
         let c2d = Decided::new(&clauses).c2d(10, seed);
