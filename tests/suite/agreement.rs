@@ -25,9 +25,10 @@ use crate::support::random_circuits::{Kinds, circuit};
 const TOLERANCE: f64 = 1e-5;
 
 /// No f32 engine meets that where a gradient is what is left of counts that cancel: weights are numbers of
-/// 24 bits there, and the true gradient by weights rounded so may differ by more. Some tensors have a
-/// gradient that is zero in truth. So an error may also be this many times what moves the true gradient when
-/// every weight and leaf moves by half a last place. (And it may be less than any number of f32.)
+/// 24 bits there, and so are gradients by weights before the parameterizer adds them up, and what follows from
+/// numbers rounded so may differ by more. Some tensors have a gradient that is zero in truth. So an error may
+/// also be this many times what moves the true gradient when every weight and leaf, and the gradient by each,
+/// moves by half a last place. (And it may be less than any number of f32.)
 const ROUNDINGS: f64 = 8.0;
 /// Ways to move them that are tried, of which the worst counts.
 const WAYS: u64 = 4;
@@ -45,16 +46,18 @@ pub struct Expected {
 /// Asks the oracle.
 pub fn by_reference(compiled: &Compiled, flat: &[f64], data: &Dataset) -> Expected {
     let values = compiled.parameters.values(&compiled.written, flat);
-    let (log_p, gradient) = differentiate(compiled, flat, &values, data);
+    let (log_p, gradient) = differentiate(compiled, flat, &values, data, || 0.0);
     Expected { log_p, gradient, flat: flat.to_vec(), data: data.clone() }
 }
 
-/// log p of each row by some values of the parameters, and the gradient of their sum.
+/// log p of each row by some values of the parameters, and the gradient of their sum, that by each value moved
+/// by a share of itself.
 fn differentiate(
     compiled: &Compiled,
     flat: &[f64],
     values: &Values<f64>,
     data: &Dataset,
+    mut share: impl FnMut() -> f64,
 ) -> (Vec<f64>, Vec<f64>) {
     let circuit = &compiled.written;
     let mut d_values = Values::zeros(circuit);
@@ -66,12 +69,18 @@ fn differentiate(
         log_p.push(forward.log_likelihood());
         reference::backward(circuit, values, &forward, &row, 1.0, &mut d_values);
     }
+    for id in circuit.weights().ids() {
+        d_values.weights_mut(id).iter_mut().for_each(|d| *d *= 1.0 + share());
+    }
+    for id in circuit.dists().ids() {
+        d_values.leaf_mut(id).iter_mut().for_each(|d| *d *= 1.0 + share());
+    }
     (log_p, compiled.parameters.gradient(circuit, flat, values, &d_values))
 }
 
 impl Expected {
-    /// How far each tensor's gradient moves, at the most, when weights and leaves move by half a last place
-    /// of single precision.
+    /// How far each tensor's gradient moves, at the most, when weights and leaves, and gradients by these, move
+    /// by half a last place of single precision.
     fn moved(&self, compiled: &Compiled) -> IdVec<TensorId, f64> {
         let half_place = 1.0 / f64::from(1 << 24);
         let tensors = compiled.parameters.tensors();
@@ -86,7 +95,7 @@ impl Expected {
             for id in compiled.written.dists().ids() {
                 values.leaf_mut(id).iter_mut().for_each(|x| *x += place() * x.abs().max(1.0));
             }
-            let (_, moved) = differentiate(compiled, &self.flat, &values, &self.data);
+            let (_, moved) = differentiate(compiled, &self.flat, &values, &self.data, place);
             for (id, _) in tensors.iter() {
                 let pairs = tensors.range(id).map(|at| (self.gradient[at] - moved[at]).abs());
                 most[id] = pairs.fold(most[id], f64::max);
