@@ -62,7 +62,7 @@ fn a_circuit_that_cannot_learn_as_it_says_is_faulty() {
         }
         let checked = folder.pcc("check d.ron --json").json();
         assert_eq!(checked["smooth"], true, "{checked}");
-        assert_eq!(checked["structured_decomposable"].is_boolean(), true, "{checked}");
+        assert!(checked["structured_decomposable"].is_boolean(), "{checked}");
     }
 }
 
