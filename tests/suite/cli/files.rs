@@ -88,7 +88,7 @@ fn a_circuit_that_is_spelled_out_learns_as_it_did() {
         "g.ron",
         CIRCUIT.replace(
             "    parameterizer",
-            "    sectors: Slices(3),\n    groups: {\"network\": (lr: 1e-3)},\n    parameterizer",
+            "    sectors: Slices(1),\n    groups: {\"network\": (lr: 1e-3)},\n    parameterizer",
         ),
     );
     for circuit in ["c.ron", "g.ron"] {

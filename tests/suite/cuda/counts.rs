@@ -150,8 +150,8 @@ fn steps_of_em_on_the_device_are_those_of_the_cpu_engine() {
 const BREAKS: [(&str, &str, &str); 3] = [
     (
         "the last shard alone",
-        "sum += buffers.partial[shard * count + i]",
-        "sum = buffers.partial[shard * count + i]",
+        "sum += buffers.partial[n * count + i]",
+        "sum = buffers.partial[n * count + i]",
     ),
     (
         "counts of a leaf of the first lane",

@@ -46,6 +46,10 @@ impl CpuExecutable {
     ) -> Option<(Draws, Tally)> {
         let ground = Ground { engine: self, ways: self.ways.as_ref()?, data };
         let width = data.columns();
+        // Of no variables there are no values to be cut into tasks: such a circuit is walked.
+        if width == 0 {
+            return None;
+        }
         let mut found = Draws::new(rows.len(), each, width);
         let at_once = self.rows_of_a_task(rows.len() * each);
         let Draws { log_p, values, .. } = &mut found;
@@ -69,6 +73,10 @@ impl CpuExecutable {
     pub(super) fn completions_of(&self, data: &Dataset, rows: &[u32]) -> Option<Completions> {
         let ground = Ground { engine: self, ways: self.ways.as_ref()?, data };
         let width = data.columns();
+        // Of no variables there are no values to be cut into tasks: such a circuit is walked.
+        if width == 0 {
+            return None;
+        }
         let mut found = Completions::new(rows.len(), width);
         let ln = |&coefficient: &f32| f64::from(coefficient).ln();
         let logs: Vec<Vec<f64>> =
