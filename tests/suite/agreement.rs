@@ -25,11 +25,14 @@ use crate::support::random_circuits::{Kinds, circuit};
 const TOLERANCE: f64 = 1e-5;
 
 /// No f32 engine meets that where a gradient is what is left of counts that cancel: weights are numbers of
-/// 24 bits there, and so are gradients by weights before the parameterizer adds them up, and what follows from
-/// numbers rounded so may differ by more. Some tensors have a gradient that is zero in truth. So an error may
-/// also be this many times what moves the true gradient when every weight and leaf, and the gradient by each,
-/// moves by half a last place. (And it may be less than any number of f32.)
+/// 24 bits there, and the true gradient by weights rounded so may differ by more. Some tensors have a
+/// gradient that is zero in truth. So an error may also be this many times what moves the true gradient when
+/// every weight and leaf moves by half a last place. A number that all weights share, such as the last bias of
+/// a network, adds up what flows through all of them; so it may be half a last place of all flows, too. (And
+/// it may be less than any number of f32.)
 const ROUNDINGS: f64 = 8.0;
+/// Half a last place of a number of 24 bits, as a share of it.
+const HALF_PLACE: f64 = 1.0 / (1 << 24) as f64;
 /// Ways to move them that are tried, of which the worst counts.
 const WAYS: u64 = 4;
 
@@ -39,6 +42,8 @@ pub struct Expected {
     pub log_p: Vec<f64>,
     /// The gradient of their sum by each parameter.
     pub gradient: Vec<f64>,
+    /// What flows through all weights: Σ weight · the gradient by it.
+    flows: f64,
     flat: Vec<f64>,
     data: Dataset,
 }
@@ -46,19 +51,18 @@ pub struct Expected {
 /// Asks the oracle.
 pub fn by_reference(compiled: &Compiled, flat: &[f64], data: &Dataset) -> Expected {
     let values = compiled.parameters.values(&compiled.written, flat);
-    let (log_p, gradient) = differentiate(compiled, flat, &values, data, || 0.0);
-    Expected { log_p, gradient, flat: flat.to_vec(), data: data.clone() }
+    let (log_p, gradient, flows) = differentiate(compiled, flat, &values, data);
+    Expected { log_p, gradient, flows, flat: flat.to_vec(), data: data.clone() }
 }
 
-/// log p of each row by some values of the parameters, and the gradient of their sum, that by each value moved
-/// by a share of itself.
+/// log p of each row by some values of the parameters, the gradient of their sum, and the flows through all
+/// weights together.
 fn differentiate(
     compiled: &Compiled,
     flat: &[f64],
     values: &Values<f64>,
     data: &Dataset,
-    mut share: impl FnMut() -> f64,
-) -> (Vec<f64>, Vec<f64>) {
+) -> (Vec<f64>, Vec<f64>, f64) {
     let circuit = &compiled.written;
     let mut d_values = Values::zeros(circuit);
     let mut log_p = Vec::new();
@@ -69,25 +73,23 @@ fn differentiate(
         log_p.push(forward.log_likelihood());
         reference::backward(circuit, values, &forward, &row, 1.0, &mut d_values);
     }
-    for id in circuit.weights().ids() {
-        d_values.weights_mut(id).iter_mut().for_each(|d| *d *= 1.0 + share());
-    }
-    for id in circuit.dists().ids() {
-        d_values.leaf_mut(id).iter_mut().for_each(|d| *d *= 1.0 + share());
-    }
-    (log_p, compiled.parameters.gradient(circuit, flat, values, &d_values))
+    let flow = |id| {
+        let weights = values.weights(id).iter().zip(d_values.weights(id));
+        weights.map(|(weight, d)| (weight * d).abs()).sum::<f64>()
+    };
+    let flows = circuit.weights().ids().map(flow).sum();
+    (log_p, compiled.parameters.gradient(circuit, flat, values, &d_values), flows)
 }
 
 impl Expected {
-    /// How far each tensor's gradient moves, at the most, when weights and leaves, and gradients by these, move
-    /// by half a last place of single precision.
+    /// How far each tensor's gradient moves, at the most, when weights and leaves move by half a last place
+    /// of single precision.
     fn moved(&self, compiled: &Compiled) -> IdVec<TensorId, f64> {
-        let half_place = 1.0 / f64::from(1 << 24);
         let tensors = compiled.parameters.tensors();
         let mut most: IdVec<TensorId, f64> = tensors.iter().map(|_| 0.0).collect();
         for way in 0..WAYS {
             let mut rng = ChaCha8Rng::seed_from_u64(way);
-            let mut place = || if rng.random_bool(0.5) { half_place } else { -half_place };
+            let mut place = || if rng.random_bool(0.5) { HALF_PLACE } else { -HALF_PLACE };
             let mut values = compiled.parameters.values(&compiled.written, &self.flat);
             for id in compiled.written.weights().ids() {
                 values.weights_mut(id).iter_mut().for_each(|w| *w *= 1.0 + place());
@@ -95,7 +97,7 @@ impl Expected {
             for id in compiled.written.dists().ids() {
                 values.leaf_mut(id).iter_mut().for_each(|x| *x += place() * x.abs().max(1.0));
             }
-            let (_, moved) = differentiate(compiled, &self.flat, &values, &self.data, place);
+            let (_, moved, _) = differentiate(compiled, &self.flat, &values, &self.data);
             for (id, _) in tensors.iter() {
                 let pairs = tensors.range(id).map(|at| (self.gradient[at] - moved[at]).abs());
                 most[id] = pairs.fold(most[id], f64::max);
@@ -223,11 +225,13 @@ pub fn assert_agree(
         for at in tensors.range(id) {
             let (truth, found, largest) = (expected.gradient[at], gradient[at], largest(id));
             let moved = moved[id];
+            let rounded = ROUNDINGS * moved + HALF_PLACE * expected.flows;
             assert!(
-                off(at) <= TOLERANCE * largest + ROUNDINGS * moved + f64::from(f32::MIN_POSITIVE),
+                off(at) <= TOLERANCE * largest + rounded + f64::from(f32::MIN_POSITIVE),
                 "{name}, {}: gradient {truth}, the engine has {found}, largest {largest}, which \
-                 rounding of weights moves by {moved}",
-                spec.name
+                 rounding of weights moves by {moved}; {} flows",
+                spec.name,
+                expected.flows
             );
         }
     }
