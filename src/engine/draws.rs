@@ -27,7 +27,7 @@ impl Draws {
         self.log_p[row]
     }
 
-    /// Says ln p of a row given, and the rows drawn, [draws of each][variables].
+    /// Says ln p of a row given, and the rows drawn, `[draws of each][variables]`.
     ///
     /// # Panics
     /// When there is no such row, or not as many values.
@@ -37,13 +37,13 @@ impl Draws {
         self.values[row * len..(row + 1) * len].copy_from_slice(values);
     }
 
-    /// The rows drawn given a row, [draws of each][variables].
+    /// The rows drawn given a row, `[draws of each][variables]`.
     pub fn of(&self, row: usize) -> &[f32] {
         let len = self.each * self.width;
         &self.values[row * len..(row + 1) * len]
     }
 
-    /// All rows drawn, [rows given][draws of each][variables].
+    /// All rows drawn, `[rows given][draws of each][variables]`.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
@@ -81,7 +81,7 @@ impl Completions {
         self.log_best[row]
     }
 
-    /// The completion of a row, [variables].
+    /// The completion of a row, `[variables]`.
     pub fn of(&self, row: usize) -> &[f32] {
         &self.values[row * self.width..(row + 1) * self.width]
     }

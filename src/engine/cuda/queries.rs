@@ -29,7 +29,7 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl<D: Device> DeviceExecutable<D> {
     /// Draws what each of `rows` of `evidence` lacks, given what it has, under the parameters loaded last; any number of
-    /// rows, and a row any number of times. Writes them to `out`, [rows][variables]. Of a row that is impossible or in
+    /// rows, and a row any number of times. Writes them to `out`, `[rows][variables]`. Of a row that is impossible or in
     /// doubt, and of a variable on which the circuit does not depend, what is missing stays NaN.
     ///
     /// A draw follows from `seed` and its number alone, `first` for the first of `rows`, and from the row: neither other
