@@ -330,7 +330,7 @@ fn unnoticed(breaks: &[Break], agree: impl Fn(&cpu_device::Compiled) -> bool) ->
     unnoticed.map(|(name, ..)| *name).collect()
 }
 
-const DRAW_BREAKS: [Break; 10] = [
+const DRAW_BREAKS: [Break; 9] = [
     ("one number for all draws", "draw.draw[0], draw.draw[1]}", "0u, 0u}"),
     ("one number for all steps", "{(unsigned)step, draw.part", "{0u, draw.part"),
     ("one number for both factors", "draw.part * USES + use", "draw.part * USES"),
@@ -343,11 +343,6 @@ const DRAW_BREAKS: [Break; 10] = [
     ("pairs the other way round", "unit % in[0].units, unit / in", "unit / in[0].units, unit % in"),
     ("picks written over", "input.first || unit != NOWHERE", "true"),
     ("the last term", "if (left < own) break;", ""),
-    (
-        "sparse terms without weights",
-        "return weight * at(lane.values, term.left)",
-        "return (weight < 2.0) * at(lane.values, term.left)",
-    ),
     ("evidence unread", "return x == x ? row[(int)x] : 1.0f;", "return x == x ? row[0] : 1.0f;"),
 ];
 
