@@ -330,7 +330,7 @@ fn unnoticed(breaks: &[Break], agree: impl Fn(&cpu_device::Compiled) -> bool) ->
     unnoticed.map(|(name, ..)| *name).collect()
 }
 
-const DRAW_BREAKS: [Break; 9] = [
+const DRAW_BREAKS: [Break; 10] = [
     ("one number for all draws", "draw.draw[0], draw.draw[1]}", "0u, 0u}"),
     ("one number for all steps", "{(unsigned)step, draw.part", "{0u, draw.part"),
     ("one number for both factors", "draw.part * USES + use", "draw.part * USES"),
@@ -343,6 +343,11 @@ const DRAW_BREAKS: [Break; 9] = [
     ("pairs the other way round", "unit % in[0].units, unit / in", "unit / in[0].units, unit % in"),
     ("picks written over", "input.first || unit != NOWHERE", "true"),
     ("the last term", "if (left < own) break;", ""),
+    (
+        "sparse terms without weights",
+        "return weight * at(lane.values, term.left)",
+        "return (weight < 2.0) * at(lane.values, term.left)",
+    ),
     ("evidence unread", "return x == x ? row[(int)x] : 1.0f;", "return x == x ? row[0] : 1.0f;"),
 ];
 
@@ -351,10 +356,19 @@ fn each_way_to_break_a_draw_is_noticed() {
     if !cpu_device::has_compiler() {
         return skipped("breaking draws on purpose", "there is no C++ compiler");
     }
-    // Two random circuits, the described ones, and a diagram.
+    // A random circuit, three of the described ones, and all diagrams: of some no weight of a sparse sum counts.
     let circuits = discrete();
     let described = circuits.len() - 8;
-    let few = [0, 1, described, described + 2, described + 3, described + 4];
+    let few = [
+        0,
+        described,
+        described + 2,
+        described + 3,
+        described + 4,
+        described + 5,
+        described + 6,
+        described + 7,
+    ];
     let circuits: Vec<Drawn> =
         circuits.into_iter().enumerate().filter(|(n, _)| few.contains(n)).map(|(_, c)| c).collect();
     let agree = |kernels: &cpu_device::Compiled| {
