@@ -93,7 +93,9 @@ impl<D: Device> DeviceExecutable<D> {
         let mut found = Draws::new(rows.len(), each, width);
         for row in 0..rows.len() {
             let first = row * each;
-            found.set(row, drawn.log_p[first], &out[first * width..(first + each) * width]);
+            // Where nothing was drawn it is not known.
+            let log_p = drawn.log_p.get(first).copied().unwrap_or(f64::NAN);
+            found.set(row, log_p, &out[first * width..(first + each) * width]);
         }
         Some((found, drawn.tally))
     }
