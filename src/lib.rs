@@ -150,6 +150,12 @@
 //! `ARCHITECTURE.md` beside the manifest says why things are as they are, and what is absent on
 //! purpose; `tests/suite/architecture.rs` holds the source to it.
 
+// Nothing that a user gives may end in a panic.
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
+
 pub mod circuit;
 pub mod cli;
 pub mod compile;

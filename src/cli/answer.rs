@@ -148,6 +148,9 @@ pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
+/// Cells of more characters widen no column: a formula's number of models may have thousands of digits.
+const WIDEST: usize = 64;
+
 impl Table {
     /// An empty table.
     pub fn new() -> Self {
@@ -171,7 +174,8 @@ impl std::fmt::Display for Table {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+            let lengths = cells.map(|cell| cell.chars().count());
+            lengths.filter(|&length| length <= WIDEST).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for row in &self.rows {
@@ -215,6 +219,13 @@ mod tests {
         nodes  12345
         peak   1 MiB
         ");
+    }
+
+    #[test]
+    fn a_cell_too_long_for_a_line_widens_no_column() {
+        let digits = "7".repeat(WIDEST + 1);
+        let table = Table::new().row([&"nodes", &12]).row([&"models", &digits]);
+        assert_eq!(table.to_string(), format!("nodes   12\nmodels  {digits}\n"));
     }
 
     #[test]

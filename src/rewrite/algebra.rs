@@ -1,6 +1,8 @@
 //! Circuit algebra: rounds of sharing and of e-graphs over islands, until nothing changes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use rayon::prelude::*;
 
 use super::Options;
 use super::flat::{Draft, Flat, Layers};
@@ -51,12 +53,13 @@ pub(super) fn simplify(
             trace.rounds += 1;
             let mut draft = Draft::new(current);
             let mut replaced = false;
-            for island in islands(current, layers, &active, options.limits.island) {
-                trace.islands += 1;
-                let outcome = known.entry(island.pattern.clone()).or_insert_with(|| {
-                    trace.graphs += 1;
-                    saturate(&island, layers, rules, &options.target, &options.limits)
-                });
+            let islands = islands(current, layers, &active, options.limits.island);
+            trace.islands += islands.len();
+            learn(&mut known, &islands, |island| {
+                saturate(island, layers, rules, &options.target, &options.limits)
+            });
+            for island in &islands {
+                let Some(outcome) = known.get(&island.pattern) else { continue };
                 trace.stop = trace.stop.max(outcome.stop);
                 trace.inexact |= !outcome.exact;
                 for (count, rule) in counts.iter_mut().zip(rules) {
@@ -64,7 +67,7 @@ pub(super) fn simplify(
                     *count += fired.map_or(0, |&(_, times)| times);
                 }
                 if let Some(replacement) = &outcome.replacement {
-                    put(&mut draft, layers, &island, replacement);
+                    put(&mut draft, layers, island, replacement);
                     replaced = true;
                 }
             }
@@ -77,10 +80,26 @@ pub(super) fn simplify(
             break;
         }
     }
+    trace.graphs = known.len();
     let named = rules.iter().map(|rule| rule.name).zip(counts);
     trace.fired =
         [(SHARE, shared_nodes)].into_iter().chain(named).filter(|&(_, n)| n > 0).collect();
     (result, trace)
+}
+
+/// Saturates the patterns that are not known yet, each once; in parallel, for e-graphs know nothing of one
+/// another.
+fn learn(
+    known: &mut HashMap<Pattern, Outcome>,
+    islands: &[Island],
+    saturate: impl Fn(&Island) -> Outcome + Sync,
+) {
+    let mut seen = HashSet::new();
+    let mut new: Vec<&Island> = islands.iter().collect();
+    new.retain(|&island| !known.contains_key(&island.pattern) && seen.insert(&island.pattern));
+    let outcome = |&island: &&Island| (island.pattern.clone(), saturate(island));
+    let outcomes: Vec<(Pattern, Outcome)> = new.par_iter().map(outcome).collect();
+    known.extend(outcomes);
 }
 
 /// Puts the replacement in the island's place.
