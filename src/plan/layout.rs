@@ -407,12 +407,18 @@ fn values(
 ) -> Vec<Value> {
     let mut is_read = vec![false; program.values.len()];
     program.inputs.iter().for_each(|input| is_read[input.value as usize] = true);
+    // Products of narrow rows are formed in whole groups of entries; what is looked up is not.
+    let mut in_groups = vec![narrow; program.values.len()];
+    for step in program.steps.iter().filter(|step| matches!(step.op, Op::Lookup { .. } | Op::One)) {
+        in_groups[step.output as usize] = false;
+    }
     let values = program.values.iter().enumerate();
     values
         .map(|(id, value)| {
             let space = spaces.of_value[id] as usize;
             let (units, most) = (value.units as usize, most[space]);
             let stride = stride(narrow, units);
+            let most = if in_groups[id] { most.next_multiple_of(NARROW) } else { most };
             let (rows, entries) = (sizes.rows, sizes.entries);
             sizes.rows += most * stride;
             sizes.entries += most;

@@ -54,7 +54,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("pulp", &["simd", "param", "structure", "engine", "engine::cpu", "engine::cuda", "cli"]),
     ("rand", &["leaf", "data", "param", "structure", "sample", "train", "engine::cpu", "cli"]),
     ("rand_chacha", &["leaf", "data", "param", "structure", "sample", "train", "cli"]),
-    ("rayon", &["structure", "sample", "model", "train", "engine::cpu", "cli"]),
+    ("rayon", &["rewrite", "structure", "sample", "model", "train", "engine::cpu", "cli"]),
     ("ron", &["spec", "param"]),
     ("safetensors", &["model"]),
     ("serde", &["ids", "sector", "spec", "plan", "model", "train", "engine::cuda", "cli"]),

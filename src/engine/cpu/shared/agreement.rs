@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::interned::{DistinctRows, Interned};
+use super::distinct::DistinctRows;
+use super::interned::Interned;
 use crate::data::Dataset;
 use crate::drawing::{Agreement, OfSize};
 use crate::plan::{Part, Plan};

@@ -91,22 +91,29 @@ impl Operand<'_> {
     }
 }
 
+/// Where what entries come to is written, in whole groups of eight.
+pub(super) struct Results<'a> {
+    /// Rows; or, where there are as many numbers as exponents, a number an entry.
+    pub(super) rows: &'a mut [f32],
+    pub(super) exponents: &'a mut [i32],
+    /// What each entry was multiplied with; none if nobody asks.
+    pub(super) scales: &'a mut [f32],
+}
+
 /// Whether vectors hold as many numbers as a row.
 pub(super) const fn fits<S: Simd>() -> bool {
     S::F32_LANES == NARROW
 }
 
 kernel!(
-    /// For each entry weights [units, width] · (a ∘ b), scaled, as a row of `out`, or, where `out` has a
-    /// number an entry, as that; and its exponent, the factors' and what the scale takes. Entries come in
-    /// whole groups of eight.
+    /// For each entry weights [units, width] · (a ∘ b), scaled; and its exponent, the factors' and what the
+    /// scale takes.
     product_sum / ProductSum<'a>(
         shape: (usize, usize),
         a: Operand<'a>,
         b: Operand<'a>,
         weights: &'a [f32],
-        out: &'a mut [f32],
-        exponents: &'a mut [i32],
+        to: Results<'a>,
     )
     run_product_sum
 );
@@ -118,11 +125,10 @@ fn run_product_sum<S: Simd>(
     a: Operand<'_>,
     b: Operand<'_>,
     weights: &[f32],
-    out: &mut [f32],
-    exponents: &mut [i32],
+    to: Results<'_>,
 ) {
     if const { fits::<S>() } {
-        by_shape!(shape, product_sum_of[S](simd, a, b, weights, out, exponents));
+        by_shape!(shape, product_sum_of[S](simd, a, b, weights, to));
     }
 }
 
@@ -132,17 +138,20 @@ fn product_sum_of<S: Simd, const K: usize, const J: usize>(
     a: Operand<'_>,
     b: Operand<'_>,
     weights: &[f32],
-    out: &mut [f32],
-    exponents: &mut [i32],
+    Results { rows, exponents, scales }: Results<'_>,
 ) {
     let Ok(weights) = <&[[f32; K]; J]>::try_from(weights.as_chunks::<K>().0) else { return };
-    let per_group = if out.len() == exponents.len() { NARROW } else { NARROW * NARROW };
-    let groups = out.chunks_exact_mut(per_group).zip(exponents.as_chunks_mut::<NARROW>().0);
+    let per_group = if rows.len() == exponents.len() { NARROW } else { NARROW * NARROW };
+    let groups = rows.chunks_exact_mut(per_group).zip(exponents.as_chunks_mut::<NARROW>().0);
+    let mut scales = S::as_mut_simd_f32s(scales).0.iter_mut();
     for (group, (out, exponents)) in groups.enumerate() {
         let (of_a, of_b) = (a.index.group(group * NARROW), b.index.group(group * NARROW));
         let products = multiply(simd, (a, &of_a), (b, &of_b));
-        let (units, taken) = scale::<S, K>(simd, turned(simd, products));
+        let Scaled { units, down, taken } = scale::<S, K>(simd, turned(simd, products));
         add_exponents((a, &of_a), (b, &of_b), &taken, exponents);
+        if let Some(scales) = scales.next() {
+            *scales = down;
+        }
         let mut sums = [simd.splat_f32s(0.0); NARROW];
         for (sum, weights) in sums.iter_mut().zip(weights) {
             *sum = simd.mul_f32s(units[0], simd.splat_f32s(weights[0]));
@@ -159,13 +168,11 @@ fn product_sum_of<S: Simd, const K: usize, const J: usize>(
 }
 
 kernel!(
-    /// For each entry a ∘ b, scaled, as a row of `out`, and its exponent. Entries come in whole groups of
-    /// eight.
+    /// For each entry a ∘ b, scaled, and its exponent.
     product / Product<'a>(
         a: Operand<'a>,
         b: Operand<'a>,
-        out: &'a mut [f32],
-        exponents: &'a mut [i32],
+        to: Results<'a>,
     )
     run_product
 );
@@ -175,19 +182,22 @@ fn run_product<S: Simd>(
     simd: S,
     a: Operand<'_>,
     b: Operand<'_>,
-    out: &mut [f32],
-    exponents: &mut [i32],
+    Results { rows, exponents, scales }: Results<'_>,
 ) {
     if const { !fits::<S>() } {
         return;
     }
-    let groups = S::as_mut_simd_f32s(out).0.as_chunks_mut::<NARROW>().0.iter_mut();
+    let mut scales = S::as_mut_simd_f32s(scales).0.iter_mut();
+    let groups = S::as_mut_simd_f32s(rows).0.as_chunks_mut::<NARROW>().0.iter_mut();
     let groups = groups.zip(exponents.as_chunks_mut::<NARROW>().0);
     for (group, (out, exponents)) in groups.enumerate() {
         let (of_a, of_b) = (a.index.group(group * NARROW), b.index.group(group * NARROW));
         let products = multiply(simd, (a, &of_a), (b, &of_b));
-        let (units, taken) = scale::<S, NARROW>(simd, turned(simd, products));
+        let Scaled { units, down, taken } = scale::<S, NARROW>(simd, turned(simd, products));
         add_exponents((a, &of_a), (b, &of_b), &taken, exponents);
+        if let Some(scales) = scales.next() {
+            *scales = down;
+        }
         *out = turned(simd, units);
     }
 }
@@ -222,12 +232,17 @@ fn multiply<S: Simd>(
     products
 }
 
-/// Brings the largest of K units of each entry to [1, 2), and says what that takes as exponents.
+/// K units of eight entries, scaled.
+struct Scaled<S: Simd, const K: usize> {
+    units: [S::f32s; K],
+    /// What each was multiplied with, and what that takes as exponents.
+    down: S::f32s,
+    taken: [i32; NARROW],
+}
+
+/// Brings the largest of K units of each entry to [1, 2).
 #[inline(always)]
-fn scale<S: Simd, const K: usize>(
-    simd: S,
-    units: [S::f32s; NARROW],
-) -> ([S::f32s; K], [i32; NARROW]) {
+fn scale<S: Simd, const K: usize>(simd: S, units: [S::f32s; NARROW]) -> Scaled<S, K> {
     let mut top = units[0];
     for &unit in &units[1..K] {
         top = simd.max_f32s(top, unit);
@@ -239,5 +254,5 @@ fn scale<S: Simd, const K: usize>(
     for unit in 0..K {
         scaled[unit] = simd.mul_f32s(units[unit], down);
     }
-    (scaled, taken)
+    Scaled { units: scaled, down, taken }
 }

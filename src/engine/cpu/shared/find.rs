@@ -7,7 +7,8 @@
 
 use std::ops::Range;
 
-use super::interned::{Interned, Map, Record};
+use super::interned::{Interned, Map, Pair};
+use super::records::Record;
 use crate::plan::layout::{Kind, Layout, Sizes};
 use crate::plan::{Column, LANES, Program, Spaces};
 
@@ -87,7 +88,7 @@ impl Found {
         read: &States<'_>,
         ListBuffers { places, entries }: &mut ListBuffers,
     ) {
-        let &Listed { program, spaces, layout, interned, rows, .. } = of;
+        let &Listed { program, spaces, layout, interned, rows, records } = of;
         let kind = layout.kinds[space];
         let (own, wider) = entries.split_at_mut(layout.list(space).end);
         let mut listing = (kind == Kind::Listed).then(|| Listing {
@@ -100,7 +101,7 @@ impl Found {
                 let out = &mut self.outputs[output * self.most..][..rows.len()];
                 match kind {
                     Kind::Each => ramp(out),
-                    _ => number_rows(interned.of_row(space), rows, out, &mut listing),
+                    _ => number_rows(interned.of_row(space), (rows, records), out, &mut listing),
                 }
             }
         }
@@ -115,7 +116,7 @@ impl Found {
                 (Kind::Each, Kind::Each) => ramp(&mut out[..rows.len()]),
                 (Kind::Each, Kind::Listed) => {
                     let of_row = interned.of_row(space);
-                    number_rows(of_row, rows, &mut out[..rows.len()], &mut listing);
+                    number_rows(of_row, (rows, records), &mut out[..rows.len()], &mut listing);
                 }
                 (Kind::Listed, _) => {
                     // What entries become was written when the last of them was listed.
@@ -144,13 +145,17 @@ impl Found {
         list: &[Entry],
         &Listed { layout, interned, records, .. }: &Listed<'_>,
     ) {
-        if let Some(pairs) = interned.pairs(space) {
-            let [left, right] = [projections.start, projections.start + 1].map(|p| layout.found(p));
-            let (lefts, rights) = self.through[left.start..right.end].split_at_mut(left.len());
-            for ((left, right), entry) in lefts.iter_mut().zip(rights).zip(list) {
-                [*left, *right] = pairs[entry.id as usize].map(u32::from);
+        match interned.pair(space) {
+            Pair::Listed(pairs) => {
+                let of = |entry: &Entry| pairs[entry.id as usize].map(u32::from);
+                return self.project_both(projections.start, layout, list, of);
             }
-            return;
+            Pair::Recorded(place) => {
+                let of_row = records.two_places(*place);
+                return self
+                    .project_both(projections.start, layout, list, |entry| of_row(entry.row));
+            }
+            Pair::Apart => {}
         }
         for projection in projections {
             let out = self.through[layout.found(projection)].iter_mut().zip(list);
@@ -166,6 +171,22 @@ impl Found {
                 // Both were written.
                 Map::Paired => {}
             }
+        }
+    }
+
+    /// Writes what entries become under a projection and the next, the two of a space.
+    #[inline(always)]
+    fn project_both(
+        &mut self,
+        first: usize,
+        layout: &Layout,
+        list: &[Entry],
+        of: impl Fn(&Entry) -> [u32; 2],
+    ) {
+        let [left, right] = [first, first + 1].map(|projection| layout.found(projection));
+        let (lefts, rights) = self.through[left.start..right.end].split_at_mut(left.len());
+        for ((left, right), entry) in lefts.iter_mut().zip(rights).zip(list) {
+            [*left, *right] = of(entry);
         }
     }
 
@@ -286,17 +307,42 @@ impl Listing<'_> {
     }
 }
 
-/// The entry of a space that each row reads, given those of the data's distinct rows; its own number if
-/// there are none.
-fn number_rows(of_row: Option<&Map>, rows: &[u32], out: &mut [u32], to: &mut Option<Listing<'_>>) {
-    for ((out, &number), row) in out.iter_mut().zip(rows).zip(0..) {
-        let id = match of_row {
-            Some(Map::Short(of_row)) => of_row[number as usize].into(),
-            Some(Map::Long(of_row)) => of_row[number as usize],
-            // Entries of rows are not recorded, and stand alone.
-            Some(Map::Recorded(_) | Map::Paired) | None => number,
-        };
-        *out = to.as_mut().map_or(id, |to| to.number(Entry { id, row }));
+/// The entry of a space that each row reads, given those of the data's distinct rows, `rows` of which there are
+/// here; its own number if there are none.
+fn number_rows(
+    of_row: Option<&Map>,
+    (rows, records): (&[u32], Record<'_>),
+    out: &mut [u32],
+    to: &mut Option<Listing<'_>>,
+) {
+    match of_row {
+        Some(Map::Short(of_row)) => {
+            number_each(|_, number| of_row[number as usize].into(), rows, out, to);
+        }
+        Some(Map::Long(of_row)) => number_each(|_, number| of_row[number as usize], rows, out, to),
+        Some(Map::Recorded(place)) => {
+            let of_row = records.place(*place);
+            number_each(|row, _| of_row(row), rows, out, to);
+        }
+        // What a row reads is no projection, so it is in no pair.
+        Some(Map::Paired) | None => number_each(|_, number| number, rows, out, to),
+    }
+}
+
+/// Gives each row its entry, as told by its place among the rows and by its number, or that entry's place in the
+/// list.
+#[inline(always)]
+fn number_each(
+    id: impl Fn(u32, u32) -> u32,
+    rows: &[u32],
+    out: &mut [u32],
+    to: &mut Option<Listing<'_>>,
+) {
+    let entries = rows.iter().zip(0..).map(|(&number, row)| Entry { id: id(row, number), row });
+    let out = out.iter_mut().zip(entries);
+    match to {
+        Some(to) => out.for_each(|(out, entry)| *out = to.number(entry)),
+        None => out.for_each(|(out, entry)| *out = entry.id),
     }
 }
 

@@ -4,11 +4,12 @@ use pulp::Simd;
 
 use super::bounds::Bounds;
 use super::bundle::{self, tables};
+use super::eight::{self, Index, Operand, Results};
 use super::find::Found;
 use super::narrow::product_sum;
 use super::rows::{Factor, form_pairs, form_product, rows_times, taken};
 use crate::plan::bundles::Bundle;
-use crate::plan::layout::{BLOCK, Form, Layout, Placed, Read, SLACK, Sizes, Value, stride};
+use crate::plan::layout::{BLOCK, Form, Layout, NARROW, Placed, Read, SLACK, Sizes, Value, stride};
 use crate::simd::{align, take, transpose};
 
 /// A part, as it is run over entries.
@@ -59,6 +60,23 @@ impl<'a> Unit<'a> {
         let read = &step.inputs[input];
         let rows = &values[self.rows(&read.value)];
         Factor { rows, stride: read.value.stride, index: self.index(step, read) }
+    }
+
+    /// The same, with the exponents of its entries.
+    fn operand<'b>(
+        &self,
+        step: &Placed,
+        input: usize,
+        (values, exponents): (&'b [f32], &'b [i32]),
+    ) -> Operand<'b>
+    where
+        'a: 'b,
+    {
+        let read = &step.inputs[input];
+        let (rows, exponents) =
+            (&values[self.rows(&read.value)], &exponents[self.scales(&read.value)]);
+        // Also where an entry reads that of its own number, which of a last, short group is not there.
+        Operand { rows, exponents, index: Index::Long(self.index(step, read)) }
     }
 
     pub(super) fn table(&self, at: usize, len: usize) -> &'a [f32] {
@@ -161,6 +179,9 @@ pub(super) fn forward<S: Simd>(
         if unit.entries(&step.output) == 0 {
             continue;
         }
+        if eight::fits::<S>() && by_eights(simd, unit, step, values, scratch.exponents) {
+            continue;
+        }
         let (below, out) = values.rows.split_at_mut(step.output.rows);
         let out = &mut out[..unit.rows(&step.output).len()];
         let scales = &mut values.scales[unit.scales(&step.output)];
@@ -191,6 +212,43 @@ pub(super) fn forward<S: Simd>(
             add_exponents(unit, step, scales, scratch.exponents);
         }
     }
+}
+
+/// Runs a step on narrow rows eight entries at a time, exponents and all, if it has such a kernel.
+fn by_eights<S: Simd>(
+    simd: S,
+    unit: &Unit<'_>,
+    step: &Placed,
+    values: &mut Values<'_>,
+    exponents: &mut [i32],
+) -> bool {
+    let has_kernel = match step.form {
+        Form::ProductSum { narrow, .. } => narrow,
+        Form::Product { pairs } => unit.layout.narrow && !pairs,
+        Form::Lookup { .. } | Form::One | Form::Sum { .. } => false,
+    };
+    if !has_kernel {
+        return false;
+    }
+    let output = &step.output;
+    let entries = unit.entries(output).next_multiple_of(NARROW);
+    let (below, rows) = values.rows.split_at_mut(output.rows);
+    let (exponents_below, exponents) = exponents.split_at_mut(output.entries);
+    let to = Results {
+        rows: &mut rows[..entries * NARROW],
+        exponents: &mut exponents[..entries],
+        scales: &mut values.scales[output.entries..][..entries],
+    };
+    let [a, b] = [0, 1].map(|input| unit.operand(step, input, (below, exponents_below)));
+    match step.form {
+        Form::ProductSum { weights, .. } => {
+            let shape = (step.width, output.units);
+            let table = unit.table(weights, shape.0 * shape.1);
+            eight::product_sum(simd, shape, a, b, table, to);
+        }
+        _ => eight::product(simd, a, b, to),
+    }
+    true
 }
 
 /// A row for each state: the table's columns; and one of ones where a value may be missing.

@@ -3,120 +3,13 @@
 //!
 //! Numbered so, what many rows share has small numbers, and a batch reads few lines of memory. Where
 //! most rows have an entry of their own a map has a line of memory for each of them; what becomes of
-//! those lies row by row ([`Records`]), that of all parts side by side, and a batch reads it in one go.
+//! those lies row by row ([`super::records`]), that of all parts side by side, and a batch reads it in one go.
 
-use rayon::prelude::*;
-
+use super::distinct::{DistinctRows, MISSING};
 use super::eight::Index;
-use super::numbering::{Half, Numbering, Pairs, mixed};
-use crate::data::Dataset;
-use crate::ids::{Id, VarId};
+use super::numbering::{Half, Pairs};
 use crate::plan::layout::{Kind, Layout};
-use crate::plan::{Column, LANES, NOWHERE, Program, RECORDED, Spaces};
-use crate::simd::transpose;
-
-/// The distinct rows of a data set, by column.
-pub(in crate::engine::cpu) struct DistinctRows {
-    /// The number of each row.
-    pub(in crate::engine::cpu) number: Vec<u32>,
-    /// A row for each number.
-    pub(in crate::engine::cpu) first: Vec<u32>,
-    /// States of the distinct rows, [columns][rows]; [`MISSING`] where there is none.
-    columns: Vec<u16>,
-}
-
-/// A state that is missing.
-const MISSING: u16 = u16::MAX;
-
-impl DistinctRows {
-    /// `None` where a variable is no category that sixteen bits can tell, or where they would take more
-    /// than `limit` bytes.
-    pub(in crate::engine::cpu) fn of(data: &Dataset, limit: usize) -> Option<Self> {
-        let discrete = |var: VarId| match data.variables().kind(var) {
-            crate::variables::VarKind::Categorical { states } => states < u32::from(MISSING),
-            crate::variables::VarKind::Real => false,
-        };
-        if !data.variables().ids().all(discrete) {
-            return None;
-        }
-        let width = data.columns();
-        let bytes = |distinct| DistinctRows::bytes_of(data.rows(), distinct, width);
-        if bytes(0) > limit {
-            return None;
-        }
-        let mut known = Numbering::new(data.rows());
-        let (mut number, mut first) = (Vec::with_capacity(data.rows()), Vec::new());
-        // States of the distinct rows, row by row.
-        let mut states: Vec<u16> = Vec::new();
-        let (mut values, mut own) = (vec![0.0; width], vec![0; width]);
-        for row in 0..data.rows() {
-            data.row(row, &mut values);
-            let state = |x: f32| if x.is_nan() { MISSING } else { x as u16 };
-            own.iter_mut().zip(&values).for_each(|(own, &x)| *own = state(x));
-            let is = |other: u32| states[other as usize * width..][..width] == own[..];
-            let (distinct, is_new) = known.number(hash_of(&own), is);
-            if is_new {
-                first.push(row as u32);
-                states.extend(&own);
-                if bytes(first.len()) > limit {
-                    return None;
-                }
-            }
-            number.push(distinct);
-        }
-        let mut columns = vec![0; states.len()];
-        transpose((&states, width), (&mut columns, first.len()), first.len(), width);
-        first.shrink_to_fit();
-        Some(DistinctRows { number, first, columns })
-    }
-
-    /// What differs among so many rows, or all, spread over the data.
-    pub(super) fn sample(&self, rows: usize) -> Vec<u32> {
-        self.spread(0, rows)
-    }
-
-    /// Several such batches, each of other rows where there are enough.
-    pub(super) fn batches(&self, rows: usize, count: usize) -> Vec<Vec<u32>> {
-        let step = self.step(rows);
-        let count = count.min(step);
-        (0..count).map(|first| self.spread(first * step / count, rows)).collect()
-    }
-
-    /// How far the rows of a batch are apart.
-    fn step(&self, rows: usize) -> usize {
-        (self.number.len() / rows.max(1)).max(1)
-    }
-
-    fn spread(&self, first: usize, rows: usize) -> Vec<u32> {
-        let numbers = self.number.iter().skip(first).step_by(self.step(rows)).take(rows);
-        let mut spread: Vec<u32> = numbers.copied().collect();
-        spread.sort_unstable();
-        spread.dedup();
-        spread
-    }
-
-    /// Bytes that so many distinct rows take, and their places in a batch.
-    fn bytes_of(rows: usize, distinct: usize, columns: usize) -> usize {
-        4 * (rows + 2 * distinct) + 2 * distinct * columns
-    }
-
-    /// Bytes that they take, and their places in a batch.
-    pub(super) fn bytes(&self) -> usize {
-        let distinct = self.first.len();
-        DistinctRows::bytes_of(self.number.len(), distinct, self.columns.len() / distinct.max(1))
-    }
-
-    /// Forgets the states of rows, once all is interned that will be; the bytes that are left.
-    pub(super) fn forget_states(&mut self) -> usize {
-        self.columns = Vec::new();
-        4 * (self.number.len() + self.first.len())
-    }
-
-    fn column(&self, var: VarId) -> &[u16] {
-        let rows = self.first.len();
-        &self.columns[var.index() * rows..(var.index() + 1) * rows]
-    }
-}
+use crate::plan::{Column, NOWHERE, Program, RECORDED, Spaces};
 
 /// What each entry becomes: sixteen bits each, where they suffice.
 pub(super) enum Map {
@@ -124,8 +17,19 @@ pub(super) enum Map {
     Long(Vec<u32>),
     /// What any row that has the entry says in this place of its part's record.
     Recorded(usize),
-    /// One of its space's pairs.
+    /// One of its space's [`Pair`].
     Paired,
+}
+
+/// What entries of a space become under both of its projections, if batches are found of them: what is read of
+/// one entry lies in one line of memory.
+pub(super) enum Pair {
+    /// By entry.
+    Listed(Vec<[u16; 2]>),
+    /// By any row that has the entry, in this place of its part's record and the next.
+    Recorded(usize),
+    /// Each projection has a map of its own.
+    Apart,
 }
 
 impl Default for Map {
@@ -141,6 +45,12 @@ impl Map {
             true => Map::Short(entries.map(|entry| entry as u16).collect()),
             false => Map::Long(entries.collect()),
         }
+    }
+
+    /// What each row says, put after what is recorded already.
+    fn recorded(column: Vec<u16>, all: &mut Vec<Vec<u16>>) -> Self {
+        all.push(column);
+        Map::Recorded(all.len() - 1)
     }
 
     /// What entries read by it, of a data set that is evaluated whole.
@@ -163,73 +73,29 @@ impl Map {
     }
 }
 
-/// For each distinct row the entries that it has in some spaces of each part, [rows][width].
-pub(in crate::engine::cpu) struct Records {
-    /// Where each part's begin in a row.
-    parts: Vec<usize>,
-    width: usize,
-    entries: Vec<u16>,
-}
-
-impl Records {
-    /// Of the columns of each part.
-    pub(super) fn of(parts: &[Vec<Vec<u16>>]) -> Self {
-        let mut width = 0;
-        let first = |columns: &Vec<Vec<u16>>| {
-            width += columns.len();
-            width - columns.len()
+impl Pair {
+    /// Two maps of a space, if they may lie side by side.
+    fn of(maps: &mut [Map]) -> Self {
+        let [left, right] = maps else { return Pair::Apart };
+        let pair = match (&*left, &*right) {
+            (Map::Short(lefts), Map::Short(rights)) => {
+                let pairs = lefts.iter().zip(rights).map(|(&left, &right)| [left, right]);
+                Pair::Listed(pairs.collect())
+            }
+            (&Map::Recorded(place), &Map::Recorded(next)) if next == place + 1 => {
+                Pair::Recorded(place)
+            }
+            _ => return Pair::Apart,
         };
-        let first = parts.iter().map(first).collect();
-        let columns: Vec<&[u16]> = parts.iter().flatten().map(|column| &column[..]).collect();
-        let mut entries = vec![0; columns.first().map_or(0, |column| column.len()) * width];
-        entries.par_chunks_mut(width.max(1)).enumerate().for_each(|(row, record)| {
-            record.iter_mut().zip(&columns).for_each(|(entry, column)| *entry = column[row]);
-        });
-        Records { parts: first, width, entries }
+        (*left, *right) = (Map::Paired, Map::Paired);
+        pair
     }
 
-    /// Copies the records of some rows, in parallel.
-    pub(in crate::engine::cpu) fn read(&self, rows: &[u32], out: &mut Vec<u16>) {
-        out.resize(rows.len() * self.width, 0);
-        let out = out.par_chunks_mut(self.width.max(1)).with_min_len(LANES);
-        out.zip(rows).for_each(|(out, &row)| {
-            out.copy_from_slice(&self.entries[row as usize * self.width..][..self.width]);
-        });
-    }
-
-    /// What a part has in records of rows that were read.
-    pub(super) fn part<'a>(&self, part: usize, read: &'a [u16]) -> Record<'a> {
-        Record { entries: read.get(self.parts[part]..).unwrap_or_default(), width: self.width }
-    }
-
-    /// Numbers of a row's record.
-    pub(in crate::engine::cpu) fn width(&self) -> usize {
-        self.width
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        2 * self.entries.len() + Records::fixed_bytes(self.parts.len())
-    }
-
-    /// Bytes of empty records of so many parts.
-    pub(super) fn fixed_bytes(parts: usize) -> usize {
-        size_of::<usize>() * parts
-    }
-}
-
-/// What one part has in the records of a batch's rows.
-#[derive(Clone, Copy)]
-pub(super) struct Record<'a> {
-    entries: &'a [u16],
-    width: usize,
-}
-
-impl<'a> Record<'a> {
-    /// The entry of each row, by row, in one of the places.
-    pub(super) fn place(self, place: usize) -> impl Fn(u32) -> u32 + use<'a> {
-        // None of a shard without rows.
-        let entries = self.entries.get(place..).unwrap_or_default();
-        move |row| entries[row as usize * self.width].into()
+    fn bytes(&self) -> usize {
+        match self {
+            Pair::Listed(pairs) => size_of_val(&pairs[..]),
+            Pair::Recorded(_) | Pair::Apart => 0,
+        }
     }
 }
 
@@ -237,9 +103,8 @@ impl<'a> Record<'a> {
 pub(in crate::engine::cpu) struct Interned {
     /// For each projection from a listed space, what each of its entries becomes.
     maps: Vec<Map>,
-    /// What each entry becomes under both projections of a space, side by side, if batches are found of
-    /// them: what is read of one entry lies in one line of memory. Empty for other spaces.
-    pairs: Vec<Vec<[u16; 2]>>,
+    /// For each space, how its projections lie side by side.
+    pairs: Vec<Pair>,
     /// For each space that rows are read for, the entry of each distinct row; none where they are the
     /// same.
     of_row: Vec<Option<Map>>,
@@ -253,9 +118,9 @@ impl Interned {
         &self.maps[projection]
     }
 
-    /// What entries of a space become under its two projections, if that lies in pairs.
-    pub(super) fn pairs(&self, space: usize) -> Option<&[[u16; 2]]> {
-        Some(&self.pairs[space][..]).filter(|pairs| !pairs.is_empty())
+    /// What entries of a space become under both of its projections.
+    pub(super) fn pair(&self, space: usize) -> &Pair {
+        &self.pairs[space]
     }
 
     /// The entries of a space that rows are read for, by distinct row; `None` for the row's own number.
@@ -276,7 +141,7 @@ impl Interned {
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
         let rows: usize = self.of_row.iter().flatten().map(Map::bytes).sum();
-        let pairs: usize = self.pairs.iter().map(|pairs| size_of_val(&pairs[..])).sum();
+        let pairs: usize = self.pairs.iter().map(Pair::bytes).sum();
         rows + pairs + self.maps.iter().map(Map::bytes).sum::<usize>()
     }
 
@@ -357,10 +222,7 @@ impl Interned {
                 if let Some(below) = &numbers[to] {
                     let many = record && own.count * RECORDED >= rows.first.len();
                     maps[projection] = match below.short().filter(|_| many) {
-                        Some(column) => {
-                            recorded.push(column);
-                            Map::Recorded(recorded.len() - 1)
-                        }
+                        Some(column) => Map::recorded(column, &mut recorded),
                         None => {
                             let entries = own.first.iter().map(|&row| below.of_row[row as usize]);
                             Map::of(entries, below.count)
@@ -374,27 +236,24 @@ impl Interned {
             }
             numbers[space] = Some(own);
         }
-        let of_row = (0..spaces.spaces.len()).map(|space| {
-            let numbers = numbers[space].as_ref().filter(|_| by_rows[space])?;
-            let same = is_listed(space) && numbers.half().is_row;
-            (!same).then(|| Map::of(numbers.of_row.iter().copied(), numbers.count))
-        });
-        let pairs = (0..spaces.spaces.len()).map(|space| match record {
-            true => pair(&mut maps[spaces.from_space(space)]),
-            false => Vec::new(),
-        });
-        let pairs = pairs.collect();
-        (Interned { pairs, maps, of_row: of_row.collect(), counts }, recorded)
+        let mut of_row = |(space, numbers): (usize, &Option<Numbers>)| {
+            let numbers = numbers.as_ref().filter(|_| by_rows[space])?;
+            if is_listed(space) && numbers.half().is_row {
+                return None;
+            }
+            Some(match numbers.short().filter(|_| record) {
+                Some(column) => Map::recorded(column, &mut recorded),
+                None => Map::of(numbers.of_row.iter().copied(), numbers.count),
+            })
+        };
+        let of_row = numbers.iter().enumerate().map(&mut of_row).collect();
+        let mut pair = |space| match record {
+            true => Pair::of(&mut maps[spaces.from_space(space)]),
+            false => Pair::Apart,
+        };
+        let pairs = (0..spaces.spaces.len()).map(&mut pair).collect();
+        (Interned { pairs, maps, of_row, counts }, recorded)
     }
-}
-
-/// Lays two short maps side by side.
-fn pair(maps: &mut [Map]) -> Vec<[u16; 2]> {
-    let [left, right] = maps else { return Vec::new() };
-    let (Map::Short(lefts), Map::Short(rights)) = (&*left, &*right) else { return Vec::new() };
-    let pairs = lefts.iter().zip(rights).map(|(&left, &right)| [left, right]).collect();
-    (*left, *right) = (Map::Paired, Map::Paired);
-    pairs
 }
 
 /// The entries of one space.
@@ -456,12 +315,4 @@ impl Reader<'_> {
         }
         Numbers::of_table(of_row, count as usize)
     }
-}
-
-/// A hash of states.
-fn hash_of(states: &[u16]) -> u64 {
-    let (fours, rest) = states.as_chunks::<4>();
-    let four = |states: &[u16]| states.iter().fold(0, |sum, &state| sum << 16 | u64::from(state));
-    let hash = fours.iter().fold(1, |hash, states| mixed(hash, four(states)));
-    mixed(hash, four(rest))
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::bounds::{lacking, largest};
-use super::eight::{self, Index, Operand};
+use super::eight::{self, Index, Operand, Results};
 use super::forward::{form_of, lookup};
 use super::interned::{Interned, Map};
 use super::narrow;
@@ -241,6 +241,11 @@ struct Scratch<'a> {
 type Values<'a> = (&'a [f32], &'a [i32]);
 type ValuesMut<'a> = (&'a mut [f32], &'a mut [i32]);
 
+/// Where a kernel writes values whose scales nobody reads.
+fn unscaled<'a>(rows: &'a mut [f32], exponents: &'a mut [i32]) -> Results<'a> {
+    Results { rows, exponents, scales: &mut [] }
+}
+
 impl<'a> Unit<'a> {
     /// One step over all of its entries.
     fn run<S: Simd>(
@@ -281,10 +286,10 @@ impl<'a> Unit<'a> {
             Form::ProductSum { weights, narrow: true } if eight::fits::<S>() => {
                 let shape = (step.width, step.output.units);
                 let weights = table(weights, shape.0 * shape.1);
-                eight::product_sum(simd, shape, a, b, weights, out, exponents);
+                eight::product_sum(simd, shape, a, b, weights, unscaled(out, exponents));
             }
             Form::Product { pairs: false } if self.layout.narrow && eight::fits::<S>() => {
-                eight::product(simd, a, b, out, exponents);
+                eight::product(simd, a, b, unscaled(out, exponents));
             }
             _ => {
                 let runs = out.chunks_mut(RUN * step.output.stride).zip(exponents.chunks_mut(RUN));
