@@ -19,6 +19,7 @@ pub use self::draws::{Completions, Draws};
 pub use self::stepper::{Stepped, Stepper};
 pub(crate) use self::update::all_below;
 pub use self::update::{Update, all_finite};
+use crate::compile::Numbers;
 use crate::data::Dataset;
 use crate::diag::Diagnostic;
 
@@ -36,6 +37,19 @@ impl std::ops::AddAssign for Tally {
     fn add_assign(&mut self, other: Tally) {
         self.impossible += other.impossible;
         self.in_logs += other.in_logs;
+    }
+}
+
+/// Says of rows of which nothing is known that they are certain, and not what the rounding of weights and sums
+/// makes of that. What is no number stays so.
+pub(crate) fn tell_of_nothing(numbers: &Numbers, data: &Dataset, rows: &[u32], log_p: &mut [f64]) {
+    if !numbers.is_whole || !data.has_missing() {
+        return;
+    }
+    for (log_p, &row) in log_p.iter_mut().zip(rows) {
+        if log_p.is_finite() && data.is_open(row as usize) {
+            *log_p = 0.0;
+        }
     }
 }
 

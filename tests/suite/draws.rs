@@ -22,12 +22,13 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::conditionals::{numbers, rows_of};
 use crate::import::diagrams::Random;
-use crate::sampling::{assert_drawn_from, counts, give, key};
+use crate::sampling::give;
 use crate::structures::random::{Kinds as Described, STRUCTURES, description};
 use crate::support::case::parameterizers;
+use crate::support::chi_square::assert_drawn_from;
 use crate::support::describe::compiled_with;
 use crate::support::deterministic;
-use crate::support::enumerate::{Table, agrees};
+use crate::support::enumerate::Table;
 use crate::support::random_circuits::{Kinds, circuit};
 
 /// Samples a test.
@@ -91,28 +92,7 @@ fn check_draws(name: &str, table: &Table, row: &Row, found: &Draws, at: usize) {
     let log_evidence = table.log_marginal(row);
     let close = (found.log_p(at) - log_evidence).abs() <= 1e-5 * log_evidence.abs().max(1.0);
     assert!(close, "{name}: {}, not {log_evidence}", found.log_p(at));
-    let mut drawn = counts(found.of(at), row.len());
-    let agreeing = table.entries.iter().filter(|(world, _)| agrees(world, row));
-    let cells: Vec<(f64, usize)> = agreeing
-        .map(|(world, log_p)| {
-            ((log_p - log_evidence).exp(), drawn.remove(&key(world)).unwrap_or(0))
-        })
-        .collect();
-    assert!(drawn.is_empty(), "{name}: drawn against the evidence: {drawn:?}");
-    assert_drawn_from(name, &cells);
-}
-
-#[test]
-fn draws_of_every_structure_have_the_frequencies_of_worlds() {
-    for structure in STRUCTURES {
-        for seed in 0..INSTANCES {
-            let text = description(structure, seed, Described::Discrete);
-            let compiled = compiled_with(&text, seed.is_multiple_of(3));
-            let tally = check_worlds(&text, &compiled, seed);
-            // Some numbers fall where mantissas do not decide, and few do.
-            assert!(tally.in_logs < DRAWS / 100, "{text}: {tally:?}");
-        }
-    }
+    table.assert_drawn(name, row, found.of(at));
 }
 
 #[test]
@@ -337,7 +317,6 @@ fn evidence_built_into_a_circuit_is_minded_where_nothing_is_observed() {
         let table = Table::new(&compiled.written, &values);
         let mut row = vec![None; compiled.written.variables().len()];
         row[0] = Some(1.0);
-        let log_evidence = table.log_marginal(&row);
         let built_in = give(&compiled.written, VarId(0), 1.0).into_circuit();
         let built_in = compile(built_in, &SourceMap::default(), &Direct, &Options::default());
         let built_in = Arc::new(built_in.unwrap());
@@ -352,14 +331,7 @@ fn evidence_built_into_a_circuit_is_minded_where_nothing_is_observed() {
             assert!(row[0].is_nan(), "seed {seed}");
             row[0] = 1.0;
         }
-        let mut drawn = counts(&drawn, row.len());
-        let agreeing = table.entries.iter().filter(|(world, _)| agrees(world, &row));
-        let cells: Vec<(f64, usize)> = agreeing
-            .map(|(world, log_p)| {
-                ((log_p - log_evidence).exp(), drawn.remove(&key(world)).unwrap_or(0))
-            })
-            .collect();
-        assert_drawn_from(&format!("seed {seed}"), &cells);
+        table.assert_drawn(&format!("seed {seed}"), &row, &drawn);
     }
 }
 
