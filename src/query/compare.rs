@@ -13,13 +13,14 @@
 //! ```
 //!
 //! The second line is where v must be deterministic: of the logarithm of a sum one term is left. The cost is
-//! that of all pairs of units that meet over one scope. Logarithms are natural.
+//! that of the pairs of units that meet over one scope and of which what they are parts of asks. Logarithms are natural.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::circuit::{Determinism, Op, ValidCircuit};
 use crate::diag::{Code, Diagnostic};
-use crate::ids::{NodeId, ScopeId, VarId};
+use crate::ids::{IdVec, NodeId, ScopeId, VarId};
 use crate::leaf::Family;
 use crate::scope::Scopes;
 use crate::variables::VarKind;
@@ -59,7 +60,7 @@ impl ExpectedLogLikelihood {
     /// E[ln q(x | e)] of x drawn from p(x | e), in nats; −∞ where p has mass that q has not. Both are given
     /// the same evidence.
     pub fn given(&self, p: &Posterior<'_>, q: &Posterior<'_>) -> f64 {
-        let seen = Pairs { p, q, scopes: &self.scopes, met: HashMap::new() }.run();
+        let seen = Pairs::new(p, q, &self.scopes).run();
         match seen.mass < 1.0 - MASS_OUTSIDE {
             true => f64::NEG_INFINITY,
             false => seen.log,
@@ -201,57 +202,127 @@ type Pair = (NodeId, NodeId);
 /// A node and one of its units.
 type Unit = (NodeId, usize);
 
-/// The circuit whose node is a sum.
-#[derive(Clone, Copy)]
-enum Side {
-    Left,
-    Right,
-}
+/// A hash of pairs of ids, of which there are millions and none is chosen by a stranger to collide: what a
+/// circuit of theirs makes slow is their own query.
+#[derive(Clone, Copy, Default)]
+struct PairHasher(u64);
 
-/// All pairs of units that meet, [units of p's node, units of q's node] a pair of nodes.
-struct Pairs<'a> {
-    p: &'a Posterior<'a>,
-    q: &'a Posterior<'a>,
-    scopes: &'a HashMap<ScopeId, ScopeId>,
-    met: HashMap<Pair, Vec<Seen>>,
-}
+type Mixed = BuildHasherDefault<PairHasher>;
 
-impl Pairs<'_> {
-    /// How the root of p sees that of q. A stack of its own, for circuits may be deep.
-    fn run(mut self) -> Seen {
-        let root = (self.p.circuit().root(), self.q.circuit().root());
-        let mut open = vec![(root, false)];
-        while let Some((pair, ready)) = open.pop() {
-            if self.met.contains_key(&pair) {
-                continue;
-            }
-            if ready {
-                let seen = self.pair(pair);
-                self.met.insert(pair, seen);
-            } else {
-                open.push((pair, true));
-                open.extend(self.below(pair).into_iter().map(|pair| (pair, false)));
-            }
-        }
-        self.met[&root][0]
+impl Hasher for PairHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u32(byte.into()));
     }
 
-    /// The pairs that a pair is made of.
-    fn below(&self, (u, v): Pair) -> Vec<Pair> {
-        let (p, q) = (self.p.circuit(), self.q.circuit());
-        if has_terms(p, u) {
-            p.inputs(u).map(|input| (input, v)).collect()
-        } else if has_terms(q, v) {
-            q.inputs(v).map(|input| (u, input)).collect()
+    fn write_u32(&mut self, number: u32) {
+        self.0 = (self.0.rotate_left(32) ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+}
+
+/// The terms of each unit of a node that has terms; nothing of units that are not possible.
+type Terms = Vec<Vec<(Unit, f64)>>;
+
+/// One of the two circuits, given evidence.
+struct Given<'a> {
+    of: &'a Posterior<'a>,
+    /// Of each node that has terms.
+    terms: IdVec<NodeId, Option<Terms>>,
+}
+
+impl<'a> Given<'a> {
+    fn new(of: &'a Posterior<'a>) -> Self {
+        let circuit = of.circuit();
+        let terms = |node| has_terms(circuit, node).then(|| terms(of, node));
+        Given { of, terms: circuit.nodes().map(terms).collect() }
+    }
+
+    /// Inputs of a node with terms that some unit of it has a share of.
+    fn met(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        let terms = self.terms[node].iter().flatten().flatten();
+        let mut inputs: Vec<NodeId> = terms.map(|&((input, _), _)| input).collect();
+        inputs.sort_unstable();
+        inputs.dedup();
+        inputs.into_iter()
+    }
+}
+
+/// All pairs of units that meet. Of a pair of products whose factors over one scope have nothing in common the
+/// others are not looked at: two sentential decision nodes have as many pairs of elements as the product of
+/// their numbers, of which few have primes that go together.
+struct Pairs<'a> {
+    p: Given<'a>,
+    q: Given<'a>,
+    scopes: &'a HashMap<ScopeId, ScopeId>,
+    /// [units of p's node, units of q's node] a pair of nodes; of a pair that has nothing in common, nothing.
+    met: HashMap<Pair, Vec<Seen>, Mixed>,
+}
+
+/// A pair whose own pairs are being looked at.
+struct Open {
+    pair: Pair,
+    below: Vec<Pair>,
+    /// How many of these are done.
+    done: usize,
+}
+
+impl<'a> Pairs<'a> {
+    fn new(
+        p: &'a Posterior<'a>,
+        q: &'a Posterior<'a>,
+        scopes: &'a HashMap<ScopeId, ScopeId>,
+    ) -> Self {
+        Pairs { p: Given::new(p), q: Given::new(q), scopes, met: HashMap::default() }
+    }
+
+    /// How the root of p sees that of q. A stack of its own, for circuits may be deep.
+    fn run(mut self) -> Seen {
+        let root = (self.p.of.circuit().root(), self.q.of.circuit().root());
+        let mut open = vec![self.open(root)];
+        while let Some(Open { pair, below, done }) = open.last_mut() {
+            let (pair, next) = (*pair, below.get(*done).copied());
+            match next.map(|next| (next, self.met.get(&next))) {
+                Some((next, None)) => open.push(self.open(next)),
+                Some((_, Some(seen))) if seen.is_empty() && !self.has_terms(pair) => {
+                    self.met.insert(pair, Vec::new());
+                    open.pop();
+                }
+                Some(_) => *done += 1,
+                None => {
+                    let seen = self.pair(pair);
+                    self.met.insert(pair, seen);
+                    open.pop();
+                }
+            }
+        }
+        self.met[&root].first().copied().unwrap_or(Seen::NOTHING)
+    }
+
+    /// Whether one of the two weighs its inputs.
+    fn has_terms(&self, (u, v): Pair) -> bool {
+        self.p.terms[u].is_some() || self.q.terms[v].is_some()
+    }
+
+    /// A pair, and the pairs that it is made of.
+    fn open(&self, (u, v): Pair) -> Open {
+        let (p, q) = (self.p.of.circuit(), self.q.of.circuit());
+        let below = if self.p.terms[u].is_some() {
+            self.p.met(u).map(|input| (input, v)).collect()
+        } else if self.q.terms[v].is_some() {
+            self.q.met(v).map(|input| (u, input)).collect()
         } else {
             let right: Vec<NodeId> = q.inputs(v).collect();
             p.inputs(u).zip(self.matches((u, v))).map(|(input, at)| (input, right[at])).collect()
-        }
+        };
+        Open { pair: (u, v), below, done: 0 }
     }
 
     /// For each input of p's product, which input of q's has its scope.
     fn matches(&self, (u, v): Pair) -> Vec<usize> {
-        let (p, q) = (self.p.circuit(), self.q.circuit());
+        let (p, q) = (self.p.of.circuit(), self.q.of.circuit());
         let right: Vec<ScopeId> = q.inputs(v).map(|input| q.scope(input)).collect();
         let place = |input| {
             let scope = self.scopes.get(&p.scope(input));
@@ -263,24 +334,20 @@ impl Pairs<'_> {
     /// How each unit of p's node sees each of q's, what they are made of being there. Units that are not
     /// possible see nothing and are not seen.
     fn pair(&self, (u, v): Pair) -> Vec<Seen> {
-        let (p, q) = (self.p.circuit(), self.q.circuit());
-        let (rows, cols) = (p.units(u) as usize, q.units(v) as usize);
+        let (p, q) = (self.p.of, self.q.of);
+        let (rows, cols) = (p.circuit().units(u) as usize, q.circuit().units(v) as usize);
+        let matches = if self.has_terms((u, v)) { Vec::new() } else { self.matches((u, v)) };
         let mut seen = vec![Seen::NOTHING; rows * cols];
-        let terms = match has_terms(p, u) {
-            true => Some((Side::Left, terms(self.p, u))),
-            false => has_terms(q, v).then(|| (Side::Right, terms(self.q, v))),
-        };
-        let matches = if terms.is_some() { Vec::new() } else { self.matches((u, v)) };
-        for a in (0..rows).filter(|&a| self.p.possible(u, a)) {
-            for b in (0..cols).filter(|&b| self.q.possible(v, b)) {
-                seen[a * cols + b] = match &terms {
-                    Some((Side::Left, terms)) => self.left_terms(&terms[a], (v, b)),
-                    Some((Side::Right, terms)) => self.right_terms((u, a), &terms[b]),
-                    None => self.units((u, a), (v, b), &matches),
+        for a in (0..rows).filter(|&a| p.possible(u, a)) {
+            for b in (0..cols).filter(|&b| q.possible(v, b)) {
+                seen[a * cols + b] = match (&self.p.terms[u], &self.q.terms[v]) {
+                    (Some(terms), _) => self.left_terms(&terms[a], (v, b)),
+                    (None, Some(terms)) => self.right_terms((u, a), &terms[b]),
+                    (None, None) => self.units((u, a), (v, b), &matches),
                 };
             }
         }
-        seen
+        if seen.iter().all(|&seen| seen == Seen::NOTHING) { Vec::new() } else { seen }
     }
 
     /// A mixture of units of p sees what each of them sees.
@@ -302,17 +369,17 @@ impl Pairs<'_> {
 
     /// Two units of leaves, or of products that split their scope in one way.
     fn units(&self, left: Unit, right: Unit, matches: &[usize]) -> Seen {
-        let (p, q) = (self.p.circuit(), self.q.circuit());
+        let (p, q) = (self.p.of, self.q.of);
         if let (Op::Leaf { var, dist }, Op::Leaf { dist: other, .. }) =
-            (p.op(left.0), q.op(right.0))
+            (p.circuit().op(left.0), q.circuit().op(right.0))
         {
-            return match self.p.observed(var) {
+            return match p.observed(var) {
                 Some(_) => Seen::CERTAIN,
-                None => self.p.leaf(dist, left.1).seen_through(&self.q.leaf(other, right.1)),
+                None => p.leaf(dist, left.1).seen_through(&q.leaf(other, right.1)),
             };
         }
-        let of_right: Vec<Unit> = self.q.factors(right.0, right.1).collect();
-        let of_left = self.p.factors(left.0, left.1);
+        let of_right: Vec<Unit> = q.factors(right.0, right.1).collect();
+        let of_left = p.factors(left.0, left.1);
         of_left.zip(matches).fold(Seen::CERTAIN, |all, (of, &at)| {
             let one = self.seen(of, of_right[at]);
             Seen { mass: all.mass * one.mass, log: all.log * one.mass + all.mass * one.log }
@@ -320,8 +387,9 @@ impl Pairs<'_> {
     }
 
     fn seen(&self, (u, a): Unit, (v, b): Unit) -> Seen {
-        let cols = self.q.circuit().units(v) as usize;
-        self.met.get(&(u, v)).map_or(Seen::NOTHING, |seen| seen[a * cols + b])
+        let cols = self.q.of.circuit().units(v) as usize;
+        let seen = self.met.get(&(u, v)).and_then(|seen| seen.get(a * cols + b));
+        seen.copied().unwrap_or(Seen::NOTHING)
     }
 }
 
@@ -335,7 +403,7 @@ fn has_terms(circuit: &ValidCircuit, node: NodeId) -> bool {
 }
 
 /// What each unit of such a node weighs, and by how much; nothing of units that are not possible.
-fn terms(of: &Posterior<'_>, node: NodeId) -> Vec<Vec<(Unit, f64)>> {
+fn terms(of: &Posterior<'_>, node: NodeId) -> Terms {
     let layer = of.terms(node);
     let terms = |unit| match &layer {
         _ if !of.possible(node, unit) => Vec::new(),

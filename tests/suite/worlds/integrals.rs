@@ -10,10 +10,10 @@ use pcc::query::Answer;
 use pcc::variables::VarKind;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 
 use super::{
-    DRAWS, HOWS, How, LACK, Row, TOLERANCE, by_parts, by_segments, is_close, log_likelihoods, model,
+    DRAWS, HOWS, How, LACK, Row, TOLERANCE, by_parts, by_segments, for_each_instance, is_close,
+    log_likelihoods, model,
 };
 use crate::queries::densities::{self, COUNTS, evidence, family, given, lattice};
 use crate::queries::{INSTANCES, Instance, instance, structures};
@@ -237,6 +237,5 @@ fn draws_of_real_variables_have_the_frequencies_of_integrals_and_long_sums() {
         let mut engine = by_parts(&instance, (schedule, sharing), Purpose::Query);
         integrals.draws(&mut engine, if seed % 4 == 0 { DRAWS } else { DRAWS / 10 }, seed);
     };
-    let all = structures().flat_map(|structure| (0..INSTANCES).map(move |seed| (structure, seed)));
-    all.collect::<Vec<_>>().into_par_iter().for_each(check);
+    for_each_instance(check);
 }
