@@ -116,7 +116,7 @@ pub fn instance(structure: &str, kinds: Kinds, seed: u64, no_rewrite: bool) -> I
             Instance::of(name, circuit, &Direct, &options, seed)
         }
         ("Psdd", _) => {
-            let text = Random::new(2 + seed as usize % 7, -4.0, seed).psdd();
+            let text = Random::new(8 - seed as usize % 7, -4.0, seed).psdd();
             let format = Format::of(Path::new("random.psdd")).unwrap();
             let source = Source::new("random.psdd", text);
             let imported = import::read(format, &source, &Companions::default()).unwrap();

@@ -194,6 +194,7 @@ impl<'a> Judge<'a> {
         let conditionals = model.conditionals(engine, &self.rows);
         let completions = model.complete(engine, &self.rows);
         assert_eq!(engine.fault(), None, "{name}");
+        assert_eq!(self.left_to_logs(engine), 0, "{name}");
         let mut met = Met::default();
         for (at, truth) in self.truths.iter().enumerate() {
             let name = format!("{name}, given {:?}", truth.row);
@@ -207,6 +208,13 @@ impl<'a> Judge<'a> {
             }
         }
         met
+    }
+
+    /// Rows whose distributions an engine leaves to the log domain, which would mend what is wrong.
+    fn left_to_logs(&self, engine: &mut dyn Executable) -> usize {
+        let rows: Vec<u32> = (0..self.truths.len() as u32).collect();
+        engine.load(&self.instance.flat);
+        engine.conditionals(&self.rows, &rows).map_or(0, |(_, tally)| tally.in_logs)
     }
 
     /// A completion is the likeliest one where it is called exact, and elsewhere no likelier than that.
