@@ -19,7 +19,6 @@ pub use self::draws::{Completions, Draws};
 pub use self::stepper::{Stepped, Stepper};
 pub(crate) use self::update::all_below;
 pub use self::update::{Update, all_finite};
-use crate::compile::Numbers;
 use crate::data::Dataset;
 use crate::diag::Diagnostic;
 
@@ -41,9 +40,9 @@ impl std::ops::AddAssign for Tally {
 }
 
 /// Says of rows of which nothing is known that they are certain, and not what the rounding of weights and sums
-/// makes of that. What is no number stays so.
-pub(crate) fn tell_of_nothing(numbers: &Numbers, data: &Dataset, rows: &[u32], log_p: &mut [f64]) {
-    if !numbers.is_whole || !data.has_missing() {
+/// makes of that, where `is_whole` says that no evidence is built in. What is no number stays so.
+pub(crate) fn tell_of_nothing(is_whole: bool, data: &Dataset, rows: &[u32], log_p: &mut [f64]) {
+    if !is_whole || !data.has_missing() {
         return;
     }
     for (log_p, &row) in log_p.iter_mut().zip(rows) {

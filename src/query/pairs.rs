@@ -45,22 +45,26 @@ struct Given<'a> {
     of: &'a Posterior<'a>,
     /// Of each node that has terms.
     terms: IdVec<NodeId, Option<Terms>>,
+    /// Of each node that has terms those inputs that some unit of it has a share of; of others, all.
+    inputs: IdVec<NodeId, Vec<NodeId>>,
 }
 
 impl<'a> Given<'a> {
     fn new(of: &'a Posterior<'a>) -> Self {
         let circuit = of.circuit();
         let terms = |node| has_terms(circuit, node).then(|| terms(of, node));
-        Given { of, terms: circuit.nodes().map(terms).collect() }
-    }
-
-    /// Inputs of a node with terms that some unit of it has a share of.
-    fn met(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
-        let terms = self.terms[node].iter().flatten().flatten();
-        let mut inputs: Vec<NodeId> = terms.map(|&((input, _), _)| input).collect();
-        inputs.sort_unstable();
-        inputs.dedup();
-        inputs.into_iter()
+        let terms: IdVec<NodeId, Option<Terms>> = circuit.nodes().map(terms).collect();
+        let inputs = |node| match &terms[node] {
+            None => circuit.inputs(node).collect(),
+            Some(terms) => {
+                let inputs = terms.iter().flatten().map(|&((input, _), _)| input);
+                let mut inputs: Vec<NodeId> = inputs.collect();
+                inputs.sort_unstable();
+                inputs.dedup();
+                inputs
+            }
+        };
+        Given { of, inputs: circuit.nodes().map(inputs).collect(), terms }
     }
 }
 
@@ -70,7 +74,8 @@ impl<'a> Given<'a> {
 pub(super) struct Pairs<'a> {
     p: Given<'a>,
     q: Given<'a>,
-    scopes: &'a HashMap<ScopeId, ScopeId>,
+    /// The scope in q of each scope of p that its vtree has.
+    scopes: IdVec<ScopeId, Option<ScopeId>>,
     /// [units of p's node, units of q's node] a pair of nodes; of a pair that has nothing in common, nothing.
     met: HashMap<Pair, Vec<Seen>, Mixed>,
 }
@@ -88,9 +93,11 @@ impl<'a> Pairs<'a> {
     pub(super) fn new(
         p: &'a Posterior<'a>,
         q: &'a Posterior<'a>,
-        scopes: &'a HashMap<ScopeId, ScopeId>,
+        scopes: &HashMap<ScopeId, ScopeId>,
     ) -> Self {
-        Pairs { p: Given::new(p), q: Given::new(q), scopes, met: HashMap::default() }
+        let mut in_q = IdVec::filled(None, p.circuit().scopes().len());
+        scopes.iter().for_each(|(&of_p, &of_q)| in_q[of_p] = Some(of_q));
+        Pairs { p: Given::new(p), q: Given::new(q), scopes: in_q, met: HashMap::default() }
     }
 
     /// How the root of p sees that of q. A stack of its own, for circuits may be deep.
@@ -123,14 +130,13 @@ impl<'a> Pairs<'a> {
 
     /// A pair, and the pairs that it is made of.
     fn open(&self, (u, v): Pair) -> Open {
-        let (p, q) = (self.p.of.circuit(), self.q.of.circuit());
+        let (left, right) = (&self.p.inputs[u], &self.q.inputs[v]);
         let below = if self.p.terms[u].is_some() {
-            self.p.met(u).map(|input| (input, v)).collect()
+            left.iter().map(|&input| (input, v)).collect()
         } else if self.q.terms[v].is_some() {
-            self.q.met(v).map(|input| (u, input)).collect()
+            right.iter().map(|&input| (u, input)).collect()
         } else {
-            let right: Vec<NodeId> = q.inputs(v).collect();
-            p.inputs(u).zip(self.matches((u, v))).map(|(input, at)| (input, right[at])).collect()
+            left.iter().zip(self.matches((u, v))).map(|(&input, at)| (input, right[at])).collect()
         };
         Open { pair: (u, v), below, done: 0 }
     }
@@ -138,12 +144,12 @@ impl<'a> Pairs<'a> {
     /// For each input of p's product, which input of q's has its scope.
     fn matches(&self, (u, v): Pair) -> Vec<usize> {
         let (p, q) = (self.p.of.circuit(), self.q.of.circuit());
-        let right: Vec<ScopeId> = q.inputs(v).map(|input| q.scope(input)).collect();
-        let place = |input| {
-            let scope = self.scopes.get(&p.scope(input));
-            scope.and_then(|scope| right.iter().position(|other| other == scope))
+        let right = &self.q.inputs[v];
+        let place = |&input: &NodeId| {
+            let scope = self.scopes[p.scope(input)]?;
+            right.iter().position(|&other| q.scope(other) == scope)
         };
-        p.inputs(u).filter_map(place).collect()
+        self.p.inputs[u].iter().filter_map(place).collect()
     }
 
     /// How each unit of p's node sees each of q's, what they are made of being there. Units that are not

@@ -59,7 +59,7 @@ impl CpuExecutable {
 
     /// Says of rows of which nothing is known that they are certain.
     pub(crate) fn tell_of_nothing(&self, data: &Dataset, rows: &[u32], log_p: &mut [f64]) {
-        tell_of_nothing(&self.numbers, data, rows, log_p);
+        tell_of_nothing(self.numbers.is_whole, data, rows, log_p);
     }
 
     /// From the gradients by coefficients to expected counts, under the parameters loaded last.

@@ -371,7 +371,7 @@ impl CpuExecutable {
         self.backward(missing);
         let in_logs = self.settle_doubt(missing, true);
         self.rows.tell(log_p);
-        tell_of_nothing(&self.numbers, data, rows, log_p);
+        tell_of_nothing(self.numbers.is_whole, data, rows, log_p);
         in_logs
     }
 }
@@ -405,7 +405,7 @@ impl Executable for CpuExecutable {
             Some(known) => self.evaluate_whole(known, data, rows, log_p),
             None => self.evaluate_in_batches(data, rows, log_p),
         });
-        tell_of_nothing(&self.numbers, data, rows, log_p);
+        tell_of_nothing(self.numbers.is_whole, data, rows, log_p);
         Tally { impossible: impossible(log_p), in_logs }
     }
 
@@ -454,7 +454,7 @@ impl Executable for CpuExecutable {
     fn conditionals(&mut self, data: &Dataset, rows: &[u32]) -> Option<(Conditionals, Tally)> {
         let pool = self.pool.clone();
         let (mut found, tally) = pool.install(|| self.conditionals_of(data, rows))?;
-        tell_of_nothing(&self.numbers, data, rows, &mut found.log_p);
+        tell_of_nothing(self.numbers.is_whole, data, rows, &mut found.log_p);
         Some((found, tally))
     }
 
@@ -467,7 +467,7 @@ impl Executable for CpuExecutable {
     ) -> Option<(Draws, Tally)> {
         let pool = self.pool.clone();
         let (mut found, tally) = pool.install(|| self.draws_of(data, rows, each, seed))?;
-        tell_of_nothing(&self.numbers, data, rows, &mut found.log_p);
+        tell_of_nothing(self.numbers.is_whole, data, rows, &mut found.log_p);
         Some((found, tally))
     }
 

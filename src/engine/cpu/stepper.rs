@@ -160,7 +160,7 @@ impl Stepper for CpuExecutable {
             (0, self.backward_and_update(missing, updates))
         });
         self.rows.tell(log_p);
-        tell_of_nothing(&self.numbers, data, rows, log_p);
+        tell_of_nothing(self.numbers.is_whole, data, rows, log_p);
         (Tally { impossible: impossible(log_p), in_logs }, stepped)
     }
 

@@ -181,7 +181,7 @@ impl BoundedExecutable {
             self.backward(parameters, data, rows, &doubt, gradient, counts);
             doubt.len()
         });
-        tell_of_nothing(&self.numbers, data, rows, log_p);
+        tell_of_nothing(self.numbers.is_whole, data, rows, log_p);
         Tally { impossible: impossible(log_p), in_logs }
     }
 }
@@ -226,7 +226,7 @@ impl Executable for BoundedExecutable {
             }
         });
         self.flat = flat;
-        tell_of_nothing(&self.numbers, data, rows, log_p);
+        tell_of_nothing(self.numbers.is_whole, data, rows, log_p);
         tally.impossible = impossible(log_p);
         tally
     }
