@@ -121,7 +121,7 @@ pub trait Executable: Send {
     /// `each` rows drawn given each of `rows`, under the parameters loaded last: one pass forward, and one
     /// tree down for each draw. Draw j given the i-th of `rows` has the random numbers of the stream
     /// i · `each` + j of `seed` ([`row_rng`](crate::sample::row_rng)), or those that a device makes of both
-    /// numbers, and depends on nothing else.
+    /// numbers, and depends on nothing else but the plan: a depth-first one takes factors in another order.
     /// [`Tally::in_logs`] counts draws. Any number of rows. `None` as from [`Executable::conditionals`].
     fn draws(
         &mut self,
