@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::circuit::{Circuit, SourceMap, ValidCircuit, Weights, validate};
+use crate::circuit::{Circuit, Op, SourceMap, ValidCircuit, Weights, validate};
 use crate::diag::Diagnostics;
 use crate::ids::{DistId, IdVec, WeightsId};
 use crate::leaf::Dist;
@@ -31,6 +31,8 @@ pub struct Compiled {
     pub circuit: ValidCircuit,
     /// What it learns, and its sectors.
     pub parameters: Arc<Parameters>,
+    /// Whether values of variables were built into the circuit that is run.
+    pub has_evidence: bool,
     /// What rewriting did; `None` if it was turned off.
     pub rewriting: Option<rewrite::Report>,
     /// What was found that did not stop it.
@@ -46,13 +48,20 @@ pub struct Numbers {
     pub dists: Arc<IdVec<DistId, Dist>>,
     /// What it learns.
     pub parameters: Arc<Parameters>,
+    /// Whether all that there is has probability one: no evidence is built in.
+    pub is_whole: bool,
 }
 
 impl Compiled {
     /// What the numbers of the circuit that is run are made from.
     pub fn numbers(&self) -> Numbers {
         let (weights, dists) = (self.circuit.shared_weights(), self.circuit.shared_dists());
-        Numbers { weights, dists, parameters: Arc::clone(&self.parameters) }
+        let is_given = |circuit: &ValidCircuit| {
+            circuit.nodes().any(|node| matches!(circuit.op(node), Op::Given { .. }))
+        };
+        // What rewriting makes of evidence need not show it.
+        let is_whole = !self.has_evidence && !is_given(&self.written);
+        Numbers { weights, dists, parameters: Arc::clone(&self.parameters), is_whole }
     }
 }
 
@@ -75,10 +84,12 @@ pub fn compile(
     let parameters = Arc::new(bind(&written, table, parameterizer)?);
     if options.no_rewrite && options.request.is_empty() {
         let circuit = written.clone();
-        return Ok(Compiled { written, circuit, parameters, rewriting: None, warnings });
+        let (rewriting, has_evidence) = (None, false);
+        return Ok(Compiled { written, circuit, parameters, has_evidence, rewriting, warnings });
     }
     let how = rewrite::Options::for_target(Target::CPU);
     let rewritten = rewrite::rewrite(written.clone(), &options.request, &how)?;
     let (circuit, rewriting) = (rewritten.circuit, Some(rewritten.report));
-    Ok(Compiled { written, circuit, parameters, rewriting, warnings })
+    let has_evidence = !options.request.evidence.is_empty();
+    Ok(Compiled { written, circuit, parameters, has_evidence, rewriting, warnings })
 }

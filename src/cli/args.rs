@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::names::{Assignments, Names, assignments, names};
 use super::size::ByteSize;
 use crate::data::image::Shape;
 
@@ -133,11 +134,11 @@ pub struct Compile {
     #[arg(long, value_enum, value_name = "STAGE", requires_if("sharing", "data"))]
     pub emit: Option<Emit>,
     /// Variables to sum out, such as x3,x5.
-    #[arg(long, value_name = "VARS", value_delimiter = ',')]
-    pub marginalize: Vec<String>,
+    #[arg(long, value_name = "VARS", value_parser = names)]
+    pub marginalize: Vec<Names>,
     /// Values of variables, such as x1=0,x2=1.
-    #[arg(long, value_name = "VAR=VALUE", value_delimiter = ',', value_parser = assignment)]
-    pub evidence: Vec<(String, f32)>,
+    #[arg(long, value_name = "VAR=VALUE", value_parser = assignments)]
+    pub evidence: Vec<Assignments>,
     /// Training data, for structures that are learned from it, and to show what is shared of it.
     #[arg(long, value_name = "TRAIN")]
     pub data: Option<PathBuf>,
@@ -286,12 +287,13 @@ pub struct Query {
     /// Rows of evidence, a missing value being open [default: one row of which nothing is known].
     #[arg(long, value_name = "F")]
     pub data: Option<PathBuf>,
-    /// The variables asked about, such as x3,x5 [default: all].
-    #[arg(long, value_name = "VARS", value_delimiter = ',')]
-    pub of: Vec<String>,
+    /// The variables asked about, such as x3,x5 [default: all]; a name with a comma in it stands in quotation
+    /// marks, as in a line of names.
+    #[arg(long, value_name = "VARS", value_parser = names)]
+    pub of: Vec<Names>,
     /// The other side of a mutual information.
-    #[arg(long, value_name = "VARS", value_delimiter = ',')]
-    pub with: Vec<String>,
+    #[arg(long, value_name = "VARS", value_parser = names)]
+    pub with: Vec<Names>,
     /// The second circuit of expected-ll and kl.
     #[arg(long, value_name = "MODEL")]
     pub other: Option<PathBuf>,
@@ -320,9 +322,9 @@ pub enum Ask {
     Entropy,
     /// The mutual information of `--of` and `--with`, given the row.
     MutualInformation,
-    /// The mean of ln q over p, given the row; q is `--other`.
+    /// The mean of ln q over p, both given the row; q is `--other`.
     ExpectedLl,
-    /// The divergence KL(p ‖ q), given the row; q is `--other`.
+    /// The divergence KL(p ‖ q), both given the row; q is `--other`.
     Kl,
 }
 
@@ -443,13 +445,6 @@ fn target(text: &str) -> Result<String, String> {
     }
 }
 
-/// `VAR=VALUE`.
-fn assignment(text: &str) -> Result<(String, f32), String> {
-    let (name, value) = text.split_once('=').ok_or("expected VAR=VALUE, such as x1=0")?;
-    let value = value.trim().parse().map_err(|_| format!("`{value}` is not a number"))?;
-    Ok((name.trim().to_string(), value))
-}
-
 /// `HEIGHTxWIDTH` or `HEIGHTxWIDTHxCHANNELS`.
 fn shape(text: &str) -> Result<Shape, String> {
     let numbers: Option<Vec<usize>> =
@@ -497,9 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn evidence_and_targets_are_taken_apart() {
-        assert_eq!(assignment("x1=0"), Ok(("x1".to_string(), 0.0)));
-        assert!(assignment("x1").is_err() && assignment("x1=a").is_err());
+    fn targets_are_taken_apart() {
         assert_eq!(target("cuda:sm_90"), Ok("cuda:sm_90".to_string()));
         assert!(target("gpu").is_err() && target("cuda:90").is_err());
     }

@@ -107,9 +107,14 @@ fn with_data(
     plan: &Plan,
     data: &Dataset,
 ) -> Result<String, Diagnostic> {
-    let choice = |plan| cpu::choice(plan, data, engine::spare(plan, args.run.memory));
+    let spare = |plan| engine::spare(plan, args.run.memory);
+    let choice = |plan| cpu::choice(plan, data, spare(plan));
     let train = planned(args, ready, Purpose::Train)?;
-    Ok(format!("{}{}", plan.text(&choice(plan)), choice(&train)))
+    let once = match on_device(args) {
+        true => String::new(),
+        false => cpu::evaluated_once(plan, data, spare(plan)).to_string(),
+    };
+    Ok(format!("{}{once}{}", plan.text(&choice(plan)), choice(&train)))
 }
 
 /// A figure of how much the rows of some data agree.
@@ -227,8 +232,9 @@ fn request(args: &Compile, variables: &Variables) -> Result<Request, Diagnostics
     let mut found = |name: &str| -> Option<VarId> {
         load::variable(name, variables).map_err(|fault| faults.push(fault)).ok()
     };
-    let marginalize = args.marginalize.iter().filter_map(|name| found(name)).collect();
-    let evidence = args.evidence.iter();
+    let marginalize = args.marginalize.iter().flat_map(|names| &names.0);
+    let marginalize = marginalize.filter_map(|name| found(name)).collect();
+    let evidence = args.evidence.iter().flat_map(|values| &values.0);
     let evidence = evidence.filter_map(|(name, value)| Some((found(name)?, *value))).collect();
     if faults.is_empty() { Ok(Request { marginalize, evidence }) } else { Err(faults) }
 }

@@ -11,7 +11,7 @@ use crate::data::{self, Dataset};
 use crate::diag::{Code, Diagnostic, Diagnostics, Source, nearest};
 use crate::ids::VarId;
 use crate::import::{self, Format, Models};
-use crate::model::{Model, Training, file};
+use crate::model::{Model, Training, archive, file};
 use crate::param::TensorSet;
 use crate::param::registry::Registry;
 use crate::rewrite::Request;
@@ -41,8 +41,15 @@ pub struct Ready {
 /// The text of a circuit.
 ///
 /// # Errors
-/// E0001 if the file cannot be read, E0002 if it is not text.
+/// E0001 if the file cannot be read, E0002 if it is not text, or is a model.
 pub fn source(path: &Path) -> Result<Source, Failure> {
+    if archive::is_archive(path) {
+        let message = "this is a model that was learned, and no text of a circuit";
+        return Err(Diagnostic::new(Code::E0002, message)
+            .in_file(path.display().to_string())
+            .help("`pcc eval`, `query`, `sample` and `inspect` take it")
+            .into());
+    }
     Ok(import::open(path)?)
 }
 

@@ -20,6 +20,7 @@ mod files;
 mod inspect;
 mod interrupt;
 mod load;
+mod names;
 mod peak;
 mod progress;
 mod query;

@@ -12,6 +12,7 @@ use self::reply::{Reply, conditional_names, csv, moment_names};
 use super::answer::{Answer as Told, Table, thousands};
 use super::args::{Ask, Query};
 use super::failure::Failure;
+use super::names::Names;
 use super::{engine, load, run};
 use crate::circuit::{ValidCircuit, Values};
 use crate::data::Dataset;
@@ -206,9 +207,9 @@ impl Asked {
 }
 
 /// The variables of some names, each once.
-fn named(names: &[String], circuit: &ValidCircuit) -> Result<Vec<VarId>, Diagnostic> {
+fn named(names: &[Names], circuit: &ValidCircuit) -> Result<Vec<VarId>, Diagnostic> {
     let mut found = Vec::new();
-    for name in names {
+    for name in names.iter().flat_map(|names| &names.0) {
         let var = load::variable(name, circuit.variables())?;
         if !found.contains(&var) {
             found.push(var);

@@ -86,7 +86,10 @@ fn learn(args: &Reproduce, contestant: &Contestant, data: &Splits<'_>) -> Result
     let _ = progress.finish();
     entry.map_err(|error| match error.diagnostic() {
         Some(diagnostic) => diagnostic.into(),
-        None => Failure::interrupted(format!("{error}; an experiment begins anew each time")),
+        None => Failure::interrupted(format!(
+            "{}: {error}; an experiment begins anew each time",
+            contestant.name
+        )),
     })
 }
 

@@ -100,6 +100,14 @@ impl Dataset {
         self.has_missing
     }
 
+    /// Whether all values of a row are missing.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn is_open(&self, row: usize) -> bool {
+        self.has_missing && self.variables.ids().all(|var| self.value(row, var).is_none())
+    }
+
     /// The value of `var` in `row`: a category or a finite real; `None` when it is missing.
     ///
     /// # Panics

@@ -39,6 +39,19 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
+/// Says of rows of which nothing is known that they are certain, and not what the rounding of weights and sums
+/// makes of that, where `is_whole` says that no evidence is built in. What is no number stays so.
+pub(crate) fn tell_of_nothing(is_whole: bool, data: &Dataset, rows: &[u32], log_p: &mut [f64]) {
+    if !is_whole || !data.has_missing() {
+        return;
+    }
+    for (log_p, &row) in log_p.iter_mut().zip(rows) {
+        if log_p.is_finite() && data.is_open(row as usize) {
+            *log_p = 0.0;
+        }
+    }
+}
+
 /// A compiled circuit, ready to run. It owns its memory, and allocates none while it runs.
 pub trait Executable: Send {
     /// Makes the weights of the circuit from the flat buffer of its parameters, for evaluations.
@@ -108,7 +121,7 @@ pub trait Executable: Send {
     /// `each` rows drawn given each of `rows`, under the parameters loaded last: one pass forward, and one
     /// tree down for each draw. Draw j given the i-th of `rows` has the random numbers of the stream
     /// i · `each` + j of `seed` ([`row_rng`](crate::sample::row_rng)), or those that a device makes of both
-    /// numbers, and depends on nothing else.
+    /// numbers, and depends on nothing else but the plan: a depth-first one takes factors in another order.
     /// [`Tally::in_logs`] counts draws. Any number of rows. `None` as from [`Executable::conditionals`].
     fn draws(
         &mut self,

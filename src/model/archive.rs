@@ -209,6 +209,13 @@ fn read_bytes(path: &Path, format: Format) -> Result<Vec<u8>, Diagnostic> {
     Ok(bytes)
 }
 
+/// Whether a file begins as an archive of any kind does.
+pub fn is_archive(path: &Path) -> bool {
+    let mut opening = [0; SEAL];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut opening));
+    read.is_ok() && opening[LENGTH..] == *OPENING
+}
+
 /// A path as messages show it.
 fn shown(path: &Path) -> String {
     path.display().to_string()

@@ -49,6 +49,7 @@ pub use self::cost::{INDICATORS, Memory, SCRATCH_EXTRA};
 pub(crate) use self::interning::RECORDED;
 pub use self::layout::Kind;
 pub use self::spaces::{Projection, Space, Spaces};
+pub use self::whole::{Evaluated, InBatches};
 pub(crate) use self::whole::{Seen, Whole};
 use crate::ids::{DistId, VarId, WeightsId};
 use crate::sector::Maker;

@@ -5,6 +5,8 @@
 //! time is, where its rows agree much. Cycles are those of a core with AVX-512, fitted as those of
 //! [`Layout::cycles`] are.
 
+use std::fmt;
+
 use super::layout::{Form, Kind, Layout, Rows};
 use super::{Plan, Program, Sharing};
 
@@ -18,6 +20,56 @@ const WRITTEN: f64 = 2.0;
 const COUNTED: f64 = 4.0;
 /// To find out whether it pays takes at most this share of the time of the rows.
 const ASKED: f64 = 0.05;
+
+/// How a data set is evaluated once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evaluated {
+    /// Whole: all rows at once.
+    Whole {
+        /// Bytes that this takes on one thread.
+        bytes: usize,
+        /// Programs each of whose entries is evaluated once; rows of others are evaluated one by one.
+        programs: Vec<usize>,
+    },
+    /// Batch by batch.
+    InBatches(InBatches),
+}
+
+/// Why a data set is not evaluated whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InBatches {
+    /// No program shares values.
+    NotShared,
+    /// To intern all rows is expected to take longer.
+    TakesLonger,
+    /// It would take more memory than it may.
+    TooLarge,
+}
+
+impl fmt::Display for Evaluated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Evaluated::Whole { bytes, programs } => {
+                let programs: Vec<String> = programs.iter().map(usize::to_string).collect();
+                let s = if programs.len() > 1 { "s" } else { "" };
+                let programs = programs.join(", ");
+                write!(
+                    f,
+                    "evaluated once: all rows at once, by entries of program{s} {programs}; "
+                )?;
+                writeln!(f, "{bytes} bytes on one thread")
+            }
+            Evaluated::InBatches(why) => {
+                let why = match why {
+                    InBatches::NotShared => "nothing is shared",
+                    InBatches::TakesLonger => "to intern all rows is expected to take longer",
+                    InBatches::TooLarge => "all rows at once would take too much memory",
+                };
+                writeln!(f, "evaluated once: batch by batch, since {why}")
+            }
+        }
+    }
+}
 
 /// What is known of a data set when it is decided.
 #[derive(Clone, Copy, Debug)]

@@ -13,19 +13,19 @@
 //! ```
 //!
 //! The second line is where v must be deterministic: of the logarithm of a sum one term is left. The cost is
-//! that of all pairs of units that meet over one scope. Logarithms are natural.
+//! that of the pairs of units that meet over one scope and of which what they are parts of asks. Logarithms are natural.
 
 use std::collections::HashMap;
 
 use crate::circuit::{Determinism, Op, ValidCircuit};
 use crate::diag::{Code, Diagnostic};
-use crate::ids::{NodeId, ScopeId, VarId};
+use crate::ids::{ScopeId, VarId};
 use crate::leaf::Family;
 use crate::scope::Scopes;
 use crate::variables::VarKind;
 
 use super::entropy::Entropy;
-use super::leaves::Seen;
+use super::pairs::Pairs;
 use super::posterior::Posterior;
 
 /// Mass of p outside the support of q above which that is not rounding, and E_p[ln q] is −∞.
@@ -59,7 +59,7 @@ impl ExpectedLogLikelihood {
     /// E[ln q(x | e)] of x drawn from p(x | e), in nats; −∞ where p has mass that q has not. Both are given
     /// the same evidence.
     pub fn given(&self, p: &Posterior<'_>, q: &Posterior<'_>) -> f64 {
-        let seen = Pairs { p, q, scopes: &self.scopes, met: HashMap::new() }.run();
+        let seen = Pairs::new(p, q, &self.scopes).run();
         match seen.mass < 1.0 - MASS_OUTSIDE {
             true => f64::NEG_INFINITY,
             false => seen.log,
@@ -193,154 +193,4 @@ fn same_densities(p: &ValidCircuit, q: &ValidCircuit) -> Result<(), Diagnostic> 
         }
     }
     Ok(())
-}
-
-/// A node of p and one of q of the same scope.
-type Pair = (NodeId, NodeId);
-
-/// A node and one of its units.
-type Unit = (NodeId, usize);
-
-/// The circuit whose node is a sum.
-#[derive(Clone, Copy)]
-enum Side {
-    Left,
-    Right,
-}
-
-/// All pairs of units that meet, [units of p's node, units of q's node] a pair of nodes.
-struct Pairs<'a> {
-    p: &'a Posterior<'a>,
-    q: &'a Posterior<'a>,
-    scopes: &'a HashMap<ScopeId, ScopeId>,
-    met: HashMap<Pair, Vec<Seen>>,
-}
-
-impl Pairs<'_> {
-    /// How the root of p sees that of q. A stack of its own, for circuits may be deep.
-    fn run(mut self) -> Seen {
-        let root = (self.p.circuit().root(), self.q.circuit().root());
-        let mut open = vec![(root, false)];
-        while let Some((pair, ready)) = open.pop() {
-            if self.met.contains_key(&pair) {
-                continue;
-            }
-            if ready {
-                let seen = self.pair(pair);
-                self.met.insert(pair, seen);
-            } else {
-                open.push((pair, true));
-                open.extend(self.below(pair).into_iter().map(|pair| (pair, false)));
-            }
-        }
-        self.met[&root][0]
-    }
-
-    /// The pairs that a pair is made of.
-    fn below(&self, (u, v): Pair) -> Vec<Pair> {
-        let (p, q) = (self.p.circuit(), self.q.circuit());
-        if has_terms(p, u) {
-            p.inputs(u).map(|input| (input, v)).collect()
-        } else if has_terms(q, v) {
-            q.inputs(v).map(|input| (u, input)).collect()
-        } else {
-            let right: Vec<NodeId> = q.inputs(v).collect();
-            p.inputs(u).zip(self.matches((u, v))).map(|(input, at)| (input, right[at])).collect()
-        }
-    }
-
-    /// For each input of p's product, which input of q's has its scope.
-    fn matches(&self, (u, v): Pair) -> Vec<usize> {
-        let (p, q) = (self.p.circuit(), self.q.circuit());
-        let right: Vec<ScopeId> = q.inputs(v).map(|input| q.scope(input)).collect();
-        let place = |input| {
-            let scope = self.scopes.get(&p.scope(input));
-            scope.and_then(|scope| right.iter().position(|other| other == scope))
-        };
-        p.inputs(u).filter_map(place).collect()
-    }
-
-    /// How each unit of p's node sees each of q's, what they are made of being there. Units that are not
-    /// possible see nothing and are not seen.
-    fn pair(&self, (u, v): Pair) -> Vec<Seen> {
-        let (p, q) = (self.p.circuit(), self.q.circuit());
-        let (rows, cols) = (p.units(u) as usize, q.units(v) as usize);
-        let mut seen = vec![Seen::NOTHING; rows * cols];
-        let terms = match has_terms(p, u) {
-            true => Some((Side::Left, terms(self.p, u))),
-            false => has_terms(q, v).then(|| (Side::Right, terms(self.q, v))),
-        };
-        let matches = if terms.is_some() { Vec::new() } else { self.matches((u, v)) };
-        for a in (0..rows).filter(|&a| self.p.possible(u, a)) {
-            for b in (0..cols).filter(|&b| self.q.possible(v, b)) {
-                seen[a * cols + b] = match &terms {
-                    Some((Side::Left, terms)) => self.left_terms(&terms[a], (v, b)),
-                    Some((Side::Right, terms)) => self.right_terms((u, a), &terms[b]),
-                    None => self.units((u, a), (v, b), &matches),
-                };
-            }
-        }
-        seen
-    }
-
-    /// A mixture of units of p sees what each of them sees.
-    fn left_terms(&self, terms: &[(Unit, f64)], right: Unit) -> Seen {
-        terms.iter().fold(Seen::NOTHING, |sum, &(of, share)| {
-            let term = self.seen(of, right);
-            Seen { mass: sum.mass + share * term.mass, log: sum.log + share * term.log }
-        })
-    }
-
-    /// Of a deterministic mixture of units of q one term is seen wherever it has mass.
-    fn right_terms(&self, left: Unit, terms: &[(Unit, f64)]) -> Seen {
-        terms.iter().fold(Seen::NOTHING, |sum, &(of, share)| {
-            let term = self.seen(left, of);
-            let log = term.log + share.ln() * term.mass;
-            Seen { mass: sum.mass + term.mass, log: sum.log + log }
-        })
-    }
-
-    /// Two units of leaves, or of products that split their scope in one way.
-    fn units(&self, left: Unit, right: Unit, matches: &[usize]) -> Seen {
-        let (p, q) = (self.p.circuit(), self.q.circuit());
-        if let (Op::Leaf { var, dist }, Op::Leaf { dist: other, .. }) =
-            (p.op(left.0), q.op(right.0))
-        {
-            return match self.p.observed(var) {
-                Some(_) => Seen::CERTAIN,
-                None => self.p.leaf(dist, left.1).seen_through(&self.q.leaf(other, right.1)),
-            };
-        }
-        let of_right: Vec<Unit> = self.q.factors(right.0, right.1).collect();
-        let of_left = self.p.factors(left.0, left.1);
-        of_left.zip(matches).fold(Seen::CERTAIN, |all, (of, &at)| {
-            let one = self.seen(of, of_right[at]);
-            Seen { mass: all.mass * one.mass, log: all.log * one.mass + all.mass * one.log }
-        })
-    }
-
-    fn seen(&self, (u, a): Unit, (v, b): Unit) -> Seen {
-        let cols = self.q.circuit().units(v) as usize;
-        self.met.get(&(u, v)).map_or(Seen::NOTHING, |seen| seen[a * cols + b])
-    }
-}
-
-/// Whether a node weighs its inputs; a product of one input does, by one.
-fn has_terms(circuit: &ValidCircuit, node: NodeId) -> bool {
-    match circuit.op(node) {
-        Op::Sum { .. } | Op::Mixing { .. } => true,
-        Op::Product | Op::Kronecker => circuit.inputs(node).count() == 1,
-        Op::Leaf { .. } | Op::Given { .. } | Op::One => false,
-    }
-}
-
-/// What each unit of such a node weighs, and by how much; nothing of units that are not possible.
-fn terms(of: &Posterior<'_>, node: NodeId) -> Vec<Vec<(Unit, f64)>> {
-    let layer = of.terms(node);
-    let terms = |unit| match &layer {
-        _ if !of.possible(node, unit) => Vec::new(),
-        Some(layer) => layer.shares(unit).collect(),
-        None => of.factors(node, unit).map(|factor| (factor, 1.0)).collect(),
-    };
-    (0..of.circuit().units(node) as usize).map(terms).collect()
 }

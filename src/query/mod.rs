@@ -32,6 +32,7 @@ mod joint;
 mod leaves;
 mod map;
 mod moments;
+mod pairs;
 mod posterior;
 mod table;
 

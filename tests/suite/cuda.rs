@@ -9,6 +9,7 @@ mod precision;
 mod queries;
 mod sparse;
 mod tensor;
+mod worlds;
 
 use std::collections::BTreeSet;
 use std::io::Write;

@@ -1,8 +1,6 @@
 //! Samples against the distribution they are drawn from, by chi-square tests at 1e-4 with fixed
 //! seeds.
 
-use std::collections::BTreeMap;
-
 use pcc::circuit::{Circuit, Op, SourceMap, ValidCircuit, Values, WeightSource, validate};
 use pcc::engine::reference;
 use pcc::ids::VarId;
@@ -11,82 +9,15 @@ use pcc::variables::Variables;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::support::case::{Case, cases, parameterizers};
-use crate::support::enumerate::{Table, agrees};
+use crate::support::case::{cases, parameterizers};
+use crate::support::chi_square::assert_drawn_from;
+use crate::support::enumerate::Table;
 use crate::support::random_circuits::Kinds;
 
 /// Samples a test.
 const DRAWS: usize = 20_000;
 /// Worlds of a circuit at most, so that most are drawn often.
 const MOST_WORLDS: usize = 600;
-/// Cells expected less often than this are counted together.
-const LEAST_EXPECTED: f64 = 8.0;
-
-/// Fails where counts are such as occur once in 10,000 times or less if each draw falls into a cell
-/// with its probability. A cell of probability zero may not occur at all.
-pub fn assert_drawn_from(name: &str, cells: &[(f64, usize)]) {
-    let draws = cells.iter().map(|&(_, count)| count).sum::<usize>() as f64;
-    let (mut statistic, mut kept) = (0.0, 0);
-    let mut rare = (0.0, 0.0);
-    let mut add = |expected: f64, count: f64| {
-        statistic += (count - expected).powi(2) / expected;
-        kept += 1;
-    };
-    for &(p, count) in cells {
-        assert!(p > 0.0 || count == 0, "{name}: an impossible cell was drawn {count} times");
-        if p * draws >= LEAST_EXPECTED {
-            add(p * draws, count as f64);
-        } else {
-            rare = (rare.0 + p * draws, rare.1 + count as f64);
-        }
-    }
-    if rare.0 >= LEAST_EXPECTED {
-        add(rare.0, rare.1);
-    } else {
-        // Too few for a chi-square: a Poisson count this small is not above 30 by chance.
-        assert!(rare.1 < 30.0, "{name}: rare cells were drawn {} times, not {}", rare.1, rare.0);
-    }
-    if kept > 1 {
-        let most = chi_square_quantile(f64::from(kept - 1));
-        assert!(statistic <= most, "{name}: chi-square {statistic} of {kept} cells, over {most}");
-    }
-}
-
-/// The value that a chi-square variable passes with probability 1e-4, by Wilson and Hilferty.
-fn chi_square_quantile(freedom: f64) -> f64 {
-    const NORMAL_QUANTILE: f64 = 3.719;
-    let variance = 2.0 / (9.0 * freedom);
-    freedom * (1.0 - variance + NORMAL_QUANTILE * variance.sqrt()).powi(3)
-}
-
-/// Counts of each row of `samples`, [draws, width].
-pub fn counts(samples: &[f32], width: usize) -> BTreeMap<Vec<u32>, usize> {
-    let mut counts = BTreeMap::new();
-    for row in samples.chunks_exact(width) {
-        *counts.entry(key(row)).or_insert(0) += 1;
-    }
-    counts
-}
-
-pub fn key(world: &[f32]) -> Vec<u32> {
-    world.iter().map(|value| value.to_bits()).collect()
-}
-
-/// Draws with evidence and compares with the table of all worlds.
-fn check_worlds(case: &Case, values: &Values<f64>, table: &Table, evidence: &[Option<f32>]) {
-    let log_evidence = table.log_marginal(evidence);
-    let samples = sample_rows(&case.circuit, values, evidence, DRAWS, 7).unwrap();
-    let mut counts = counts(&samples, evidence.len());
-    let agreeing = table.entries.iter().filter(|(world, _)| agrees(world, evidence));
-    let cells: Vec<(f64, usize)> = agreeing
-        .map(|(world, log_p)| {
-            let count = counts.remove(&key(world)).unwrap_or(0);
-            ((log_p - log_evidence).exp(), count)
-        })
-        .collect();
-    assert!(counts.is_empty(), "{}: drawn against the evidence: {counts:?}", case.name);
-    assert_drawn_from(&format!("{} given {evidence:?}", case.name), &cells);
-}
 
 #[test]
 fn samples_of_discrete_circuits_have_the_frequencies_of_all_worlds() {
@@ -101,8 +32,12 @@ fn samples_of_discrete_circuits_have_the_frequencies_of_all_worlds() {
         if table.entries.len() > MOST_WORLDS {
             continue;
         }
+        let check = |evidence: &[Option<f32>]| {
+            let samples = sample_rows(&case.circuit, &values, evidence, DRAWS, 7).unwrap();
+            table.assert_drawn(&case.name, evidence, &samples);
+        };
         let mut evidence = vec![None; case.circuit.variables().len()];
-        check_worlds(&case, &values, &table, &evidence);
+        check(&evidence);
         checked[0] += 1;
         // Evidence that a random world has.
         let (world, _) = &table.entries[rng.random_range(0..table.entries.len())];
@@ -110,7 +45,7 @@ fn samples_of_discrete_circuits_have_the_frequencies_of_all_worlds() {
             *seen = rng.random_bool(0.4).then_some(*value);
         }
         if table.log_marginal(&evidence) > f64::NEG_INFINITY {
-            check_worlds(&case, &values, &table, &evidence);
+            check(&evidence);
             checked[1] += 1;
         }
     }

@@ -1,9 +1,11 @@
 //! Each distinct sub-assignment once: the same answers as row by row, and where it is done.
 
+use std::sync::Arc;
+
 use pcc::compile::Compiled;
 use pcc::data::Dataset;
 use pcc::engine::Executable;
-use pcc::engine::cpu::{CpuExecutable, Evaluated, choice};
+use pcc::engine::cpu::{CpuExecutable, Evaluated, choice, evaluated_once};
 use pcc::plan::{self, Chosen, Kind, Plan, Purpose, Schedule, Sharing, plan};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -263,6 +265,7 @@ fn what_is_said_of_data_is_what_an_engine_does_with_them() {
         "(variables: Real(4), structure: RatSpn(units: 3, replicas: 2, seed: 0), leaves: Gaussian())",
     ];
     let mut verdicts = std::collections::BTreeSet::new();
+    let mut once = std::collections::BTreeSet::new();
     for (number, text) in circuits.into_iter().enumerate() {
         let compiled = compiled(text);
         let flat: Vec<f32> = compiled.parameters.initial(&compiled.written, 3, None);
@@ -282,6 +285,7 @@ fn what_is_said_of_data_is_what_an_engine_does_with_them() {
                 let mut engine = CpuExecutable::new(compiled.clone(), plan, 2).unwrap();
                 let name = format!("circuit {number}, {sharing:?}, missing {missing}");
                 assert_eq!(engine.prepare(&data), said.bytes.unwrap(), "{name}");
+                once.extend(said_of_one_evaluation(&name, &compiled, &data, sharing));
                 let (mut log_p, mut gradient) = (vec![0.0; ROWS], vec![0.0; flat.len()]);
                 engine.gradient(&flat, &data, &rows, &mut log_p, &mut gradient);
                 let Evaluated { table, listed, each, dense } = engine.evaluated();
@@ -304,6 +308,29 @@ fn what_is_said_of_data_is_what_an_engine_does_with_them() {
         verdicts.into_iter().collect::<Vec<_>>(),
         ["None", "Some(Off)", "Some(Step(\"gaussian\"))", "Some(TakesLonger)"]
     );
+    let once: Vec<&str> = once.iter().map(String::as_str).collect();
+    assert_eq!(once, ["NotShared", "TakesLonger", "TooLarge", "Whole"]);
+}
+
+/// Asserts that data are evaluated once as it is said, within any memory and within hardly any; how they are.
+fn said_of_one_evaluation(
+    name: &str,
+    compiled: &Arc<Compiled>,
+    data: &Dataset,
+    sharing: Sharing,
+) -> [String; 2] {
+    let plan = planned(compiled, Purpose::Evaluate, sharing);
+    [usize::MAX, 20_000].map(|limit| {
+        let engine = CpuExecutable::new(compiled.clone(), plan.clone(), 1).unwrap();
+        let kept = engine.keeping(limit).prepare_evaluations(data, 1);
+        let said = evaluated_once(&plan, data, limit);
+        let (bytes, how) = match said {
+            plan::Evaluated::Whole { bytes, .. } => (bytes, "Whole".into()),
+            plan::Evaluated::InBatches(why) => (0, format!("{why:?}")),
+        };
+        assert_eq!(kept, bytes, "{name}, {limit} bytes: {how}");
+        how
+    })
 }
 
 #[test]

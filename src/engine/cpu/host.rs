@@ -7,7 +7,7 @@ use super::CpuExecutable;
 use super::weights::constants;
 use crate::circuit::ValidCircuit;
 use crate::data::Dataset;
-use crate::engine::Counts;
+use crate::engine::{Counts, tell_of_nothing};
 use crate::param::normalise::Least;
 use crate::plan::Part;
 
@@ -55,6 +55,11 @@ impl CpuExecutable {
             log_p[row as usize] = self.rows.log_p[row as usize];
         }
         count
+    }
+
+    /// Says of rows of which nothing is known that they are certain.
+    pub(crate) fn tell_of_nothing(&self, data: &Dataset, rows: &[u32], log_p: &mut [f64]) {
+        tell_of_nothing(self.numbers.is_whole, data, rows, log_p);
     }
 
     /// From the gradients by coefficients to expected counts, under the parameters loaded last.

@@ -55,18 +55,26 @@ use self::tile::Workspace;
 use self::ways::Ways;
 use self::weights::{Making, WeightScratch, constants, split};
 use self::whole::Whole;
-use super::{Completions, Conditionals, Counts, Draws, Executable, Stepper, Tally};
+use super::{
+    Completions, Conditionals, Counts, Draws, Executable, Stepper, Tally, tell_of_nothing,
+};
 use crate::compile::{Compiled, Numbers};
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
 use crate::drawing::Agreement;
-use crate::plan::{Choice, Group, LANES, Part, Plan, Purpose, check};
+use crate::plan::{self, Choice, Group, LANES, Part, Plan, Purpose, check};
 use crate::simd::take;
 
 /// Where a plan would share values of some data, if at most `limit` bytes of them were interned: what
 /// [`Executable::prepare_within`] chooses. It takes about as long as to intern them.
 pub fn choice(plan: &Plan, data: &Dataset, limit: usize) -> Choice {
     shared::choice(plan, data, limit)
+}
+
+/// How the engine would evaluate some data once, keeping at most `limit` bytes for that: what
+/// [`Executable::prepare_evaluations`] chooses. It takes about as long as to intern them.
+pub fn evaluated_once(plan: &Plan, data: &Dataset, limit: usize) -> plan::Evaluated {
+    shared::evaluated_once(plan, data, limit)
 }
 
 /// How much the rows of some data agree on the scopes of a plan's regions, and batches of its size. `None`
@@ -363,6 +371,7 @@ impl CpuExecutable {
         self.backward(missing);
         let in_logs = self.settle_doubt(missing, true);
         self.rows.tell(log_p);
+        tell_of_nothing(self.numbers.is_whole, data, rows, log_p);
         in_logs
     }
 }
@@ -396,6 +405,7 @@ impl Executable for CpuExecutable {
             Some(known) => self.evaluate_whole(known, data, rows, log_p),
             None => self.evaluate_in_batches(data, rows, log_p),
         });
+        tell_of_nothing(self.numbers.is_whole, data, rows, log_p);
         Tally { impossible: impossible(log_p), in_logs }
     }
 
@@ -443,7 +453,9 @@ impl Executable for CpuExecutable {
 
     fn conditionals(&mut self, data: &Dataset, rows: &[u32]) -> Option<(Conditionals, Tally)> {
         let pool = self.pool.clone();
-        pool.install(|| self.conditionals_of(data, rows))
+        let (mut found, tally) = pool.install(|| self.conditionals_of(data, rows))?;
+        tell_of_nothing(self.numbers.is_whole, data, rows, &mut found.log_p);
+        Some((found, tally))
     }
 
     fn draws(
@@ -454,7 +466,9 @@ impl Executable for CpuExecutable {
         seed: u64,
     ) -> Option<(Draws, Tally)> {
         let pool = self.pool.clone();
-        pool.install(|| self.draws_of(data, rows, each, seed))
+        let (mut found, tally) = pool.install(|| self.draws_of(data, rows, each, seed))?;
+        tell_of_nothing(self.numbers.is_whole, data, rows, &mut found.log_p);
+        Some((found, tally))
     }
 
     fn completions(&mut self, data: &Dataset, rows: &[u32]) -> Option<Completions> {

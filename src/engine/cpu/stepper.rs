@@ -19,7 +19,7 @@ use super::state::{HeadShard, PartState};
 use super::weights::Making;
 use super::{CpuExecutable, by_group, impossible, own_worker};
 use crate::data::Dataset;
-use crate::engine::{Executable, Stepped, Stepper, Tally, Update};
+use crate::engine::{Executable, Stepped, Stepper, Tally, Update, tell_of_nothing};
 use crate::plan::Group;
 
 impl CpuExecutable {
@@ -160,6 +160,7 @@ impl Stepper for CpuExecutable {
             (0, self.backward_and_update(missing, updates))
         });
         self.rows.tell(log_p);
+        tell_of_nothing(self.numbers.is_whole, data, rows, log_p);
         (Tally { impossible: impossible(log_p), in_logs }, stepped)
     }
 

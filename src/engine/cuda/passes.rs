@@ -101,14 +101,16 @@ impl<D: Device> DeviceExecutable<D> {
             Pass::Differentiate => self.take_gradients()?,
             Pass::Count => self.copy_gradients()?,
         }
-        if !self.is_in_doubt(rows.len())? {
-            return Ok(0);
+        let mut in_logs = 0;
+        if self.is_in_doubt(rows.len())? {
+            if is_held {
+                self.host.gather_rows(data, rows);
+            }
+            let train = matches!(pass, Pass::Differentiate | Pass::Count);
+            in_logs = self.settle(rows.len(), data.has_missing(), train, log_p);
         }
-        if is_held {
-            self.host.gather_rows(data, rows);
-        }
-        let train = matches!(pass, Pass::Differentiate | Pass::Count);
-        Ok(self.settle(rows.len(), data.has_missing(), train, log_p))
+        self.host.tell_of_nothing(data, rows, log_p);
+        Ok(in_logs)
     }
 
     /// Reads which rows are in doubt. Returns whether there are any.

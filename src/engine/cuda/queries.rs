@@ -156,6 +156,7 @@ impl<D: Device> DeviceExecutable<D> {
                 this.tell_batch(data, chunk, log_p, (number * batch, &mut found))
             });
         }
+        self.host.tell_of_nothing(data, rows, &mut found.log_p);
         Some((found, tally))
     }
 

@@ -99,6 +99,7 @@ impl<D: Device> DeviceExecutable<D> {
             self.launch(rows.len(), Kernel::FINISH)?;
             met = self.read_report(log_p)?;
         }
+        self.host.tell_of_nothing(data, rows, log_p);
         let stepped = match met {
             Met { not_finite: true, .. } => Stepped::NotTaken,
             Met { out_of_range: true, .. } => Stepped::OutOfRange,

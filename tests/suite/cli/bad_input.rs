@@ -189,3 +189,17 @@ fn an_output_that_cannot_be_written_is_found_before_the_work() {
         assert_eq!(done.json()["faults"][0]["code"], "E0001", "{line}");
     }
 }
+
+#[test]
+fn a_model_where_a_circuit_is_wanted_is_told_from_text_and_sent_where_it_belongs() {
+    let folder = Folder::with_circuit();
+    folder.pcc("train c.ron --train train.data -o m --steps 2").ok();
+    for line in ["check m", "compile m", "train m --train train.data -o n", "bench m"] {
+        let done = folder.pcc(&format!("{line} --json"));
+        assert_eq!(done.code, 1, "{line}: {}", done.stderr);
+        let fault = &done.json()["faults"][0];
+        assert_eq!(fault["code"], "E0002", "{line}");
+        assert!(fault["message"].as_str().is_some_and(|said| said.contains("a model")), "{fault}");
+        assert!(done.stderr.contains("pcc eval"), "{line}: {}", done.stderr);
+    }
+}

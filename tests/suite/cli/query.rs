@@ -210,3 +210,25 @@ fn options_that_mean_nothing_or_lack_end_with_two() {
     }
     insta::assert_snapshot!("query_usage", told);
 }
+
+#[test]
+fn names_with_commas_are_given_as_they_are_told() {
+    let folder = Folder::new();
+    let text = collected("sprinkler.ron").replace("\"rain\"", r#""rain,snow""#);
+    folder.write("s.ron", text);
+    folder.write("given.data", ",,1\n");
+    let quoted = r#""rain,snow""#;
+    let line = format!("query s.ron moments --of {quoted},wet --data given.data");
+    let told = folder.pcc(&line).ok().stdout;
+    assert!(told.starts_with(r#""mean(rain,snow)",mean(wet),"#), "{told}");
+    let line =
+        format!("query s.ron mutual-information --of wet --with {quoted} --with sprinkler --json");
+    assert!(folder.pcc(&line).ok().json()["rows"][0]["mutual_information"].is_f64());
+    let line = format!("compile s.ron --marginalize {quoted} --evidence sprinkler=1");
+    folder.pcc(&line).ok();
+    let line = format!("compile s.ron --evidence {quoted}=1,wet=0");
+    folder.pcc(&line).ok();
+    let done = folder.pcc("query s.ron moments --of rain,snow");
+    assert_eq!(done.code, 1, "{}", done.stderr);
+    assert_eq!(folder.pcc("query s.ron moments --of \"rain").code, 2);
+}

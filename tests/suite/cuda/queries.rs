@@ -16,11 +16,10 @@ use rand_chacha::ChaCha8Rng;
 use super::sparse::{any_rows, diagram};
 use super::{case, general, planned, skipped, specialised, spread_single};
 use crate::conditionals::{assert_agree, rows_of};
-use crate::sampling::{assert_drawn_from, counts, key};
 use crate::structures::random::{Kinds as LeafKinds, description};
 use crate::support::cpu_device::{self, CpuDevice, Order};
 use crate::support::describe::{compiled as compiled_text, rat_spn};
-use crate::support::enumerate::{Table, agrees};
+use crate::support::enumerate::Table;
 
 /// Draws of a circuit.
 const DRAWS: usize = 6_000;
@@ -30,12 +29,12 @@ const MOST_WORLDS: usize = 1_100;
 const BATCH: u32 = 1_500;
 
 /// What serves all plans for queries.
-fn for_queries(threads: u32, shared: bool) -> Specialisation {
+pub(super) fn for_queries(threads: u32, shared: bool) -> Specialisation {
     Specialisation { queries: true, ..general(threads, shared) }
 }
 
 /// The engine on kernels that run on the processor.
-fn engine(
+pub(super) fn engine(
     kernels: &cpu_device::Compiled,
     order: Order,
     compiled: &Arc<Compiled>,
@@ -93,18 +92,7 @@ impl Drawn {
         evidence: &[Option<f32>],
     ) -> usize {
         let (rows, in_doubt) = self.draw(engine, evidence, (DRAWS, 7));
-        let mut counts = counts(&rows, evidence.len());
-        let log_evidence = table.log_marginal(evidence);
-        let agreeing = table.entries.iter().filter(|(world, _)| agrees(world, evidence));
-        let cells: Vec<(f64, usize)> = agreeing
-            .map(|(world, log_p)| {
-                let count = counts.remove(&key(world)).unwrap_or(0);
-                ((log_p - log_evidence).exp(), count)
-            })
-            .collect();
-        let name = format!("{} given {evidence:?}", self.name);
-        assert!(counts.is_empty(), "{name}: drawn against the evidence: {counts:?}");
-        assert_drawn_from(&name, &cells);
+        table.assert_drawn(&self.name, evidence, &rows);
         in_doubt
     }
 }

@@ -1,5 +1,6 @@
 //! Expected log-likelihood and divergence of two circuits of one vtree, against sums over worlds.
 
+use pcc::ids::VarId;
 use pcc::query::{Divergence, ExpectedLogLikelihood, Posterior};
 use rand::Rng;
 use rand::SeedableRng;
@@ -8,7 +9,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::deterministic::instance;
 use super::discrete::Worlds;
-use super::{INSTANCES, assert_close};
+use super::{INSTANCES, assert_close, evidence, instances};
+use crate::structures::random::Kinds as Described;
 use crate::support::deterministic::{Kinds, plan};
 
 #[test]
@@ -56,4 +58,24 @@ fn expected_log_likelihoods_and_divergences_are_sums_over_worlds() {
     }
     let counts = [finite, infinite, mixtures];
     assert!(counts.iter().all(|&count| count > 60), "{counts:?}");
+}
+
+#[test]
+fn the_expected_log_likelihood_of_a_diagram_under_itself_is_its_entropy_below_zero() {
+    for structure in ["Psdd", "Decision"] {
+        for (seed, instance) in (0..).zip(instances(structure, Described::Discrete, INSTANCES)) {
+            let table = instance.table();
+            let row = evidence(&table, &mut ChaCha8Rng::seed_from_u64(seed));
+            for row in [vec![None; row.len()], row] {
+                let worlds = Worlds::new(&table, row);
+                let (circuit, values) = (&instance.circuit, &instance.values);
+                let posterior = Posterior::new(circuit, values, &worlds.row).unwrap();
+                let all: Vec<VarId> = circuit.variables().ids().collect();
+                let expected = ExpectedLogLikelihood::new(circuit, circuit).unwrap();
+                let found = expected.given(&posterior, &posterior);
+                let name = format!("{} given {:?}", instance.name, worlds.row);
+                assert_close(&name, "E ln p", found, -worlds.entropy(&all), 1e-11);
+            }
+        }
+    }
 }

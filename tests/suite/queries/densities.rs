@@ -17,14 +17,14 @@ use crate::structures::random::Kinds;
 use crate::support::deterministic::{self, plan};
 
 /// The trapezium rule misses less than this of a density of variance 0.3 and more, and the tails.
-const TOLERANCE: f64 = 1e-6;
+pub const TOLERANCE: f64 = 1e-6;
 
 /// The distance of points, and how many there are on either side of zero.
 const STEP: f64 = 0.5;
 const POINTS: i32 = 28;
 
 /// Counts that are summed.
-const COUNTS: u32 = 60;
+pub const COUNTS: u32 = 60;
 
 /// Points of a variable, each with its weight in a sum over them that is the integral.
 fn points(circuit: &ValidCircuit, var: VarId) -> Vec<(f32, f64)> {
@@ -40,7 +40,7 @@ fn points(circuit: &ValidCircuit, var: VarId) -> Vec<(f32, f64)> {
 }
 
 /// The family of the first leaf of a variable.
-fn family(circuit: &ValidCircuit, var: VarId) -> Family {
+pub fn family(circuit: &ValidCircuit, var: VarId) -> Family {
     let of = |&node: &_| match circuit.op(node) {
         Op::Leaf { var: other, dist } if other == var => Some(circuit.dists()[dist].family),
         _ => None,
@@ -49,7 +49,7 @@ fn family(circuit: &ValidCircuit, var: VarId) -> Family {
 }
 
 /// Evidence with each variable in it with probability one half.
-fn evidence(circuit: &ValidCircuit, rng: &mut ChaCha8Rng) -> Vec<Option<f32>> {
+pub fn evidence(circuit: &ValidCircuit, rng: &mut ChaCha8Rng) -> Vec<Option<f32>> {
     let value = |var| {
         let likely = match circuit.variables().kind(var) {
             VarKind::Categorical { states } => rng.random_range(0..states) as f32,
@@ -63,18 +63,18 @@ fn evidence(circuit: &ValidCircuit, rng: &mut ChaCha8Rng) -> Vec<Option<f32>> {
     circuit.variables().ids().map(value).collect()
 }
 
-/// The points of some variables together, with their weights and p given the row.
-fn given<'a>(
-    instance: &'a Instance,
-    of: &'a [VarId],
-    row: &'a [Option<f32>],
-) -> impl Iterator<Item = (Vec<f64>, f64)> + 'a {
-    let log_evidence = reference::log_likelihood(&instance.circuit, &instance.values, row);
-    let points: Vec<Vec<(f32, f64)>> =
-        of.iter().map(|&var| points(&instance.circuit, var)).collect();
+/// A row at each point of some variables together: their values, and the point's weight.
+pub fn lattice(
+    circuit: &ValidCircuit,
+    of: &[VarId],
+    row: &[Option<f32>],
+) -> impl Iterator<Item = (Vec<f64>, f64, Vec<Option<f32>>)> {
+    let of = of.to_vec();
+    let points: Vec<Vec<(f32, f64)>> = of.iter().map(|&var| points(circuit, var)).collect();
     let count: usize = points.iter().map(Vec::len).product();
+    let row = row.to_vec();
     (0..count).map(move |at| {
-        let (mut rest, mut weight, mut full, mut values) = (at, 1.0, row.to_vec(), Vec::new());
+        let (mut rest, mut weight, mut full, mut values) = (at, 1.0, row.clone(), Vec::new());
         for (var, points) in of.iter().zip(&points) {
             let (value, of_point) = points[rest % points.len()];
             rest /= points.len();
@@ -82,9 +82,21 @@ fn given<'a>(
             full[var.0 as usize] = Some(value);
             values.push(f64::from(value));
         }
-        let log_p = reference::log_likelihood(&instance.circuit, &instance.values, &full);
-        (values, weight * (log_p - log_evidence).exp())
+        (values, weight, full)
     })
+}
+
+/// The points of some variables together, with their weights and p given the row.
+pub fn given(
+    instance: &Instance,
+    of: &[VarId],
+    row: &[Option<f32>],
+) -> impl Iterator<Item = (Vec<f64>, f64)> {
+    let log_p =
+        |row: &[Option<f32>]| reference::log_likelihood(&instance.circuit, &instance.values, row);
+    let log_evidence = log_p(row);
+    lattice(&instance.circuit, of, row)
+        .map(move |(values, weight, full)| (values, weight * (log_p(&full) - log_evidence).exp()))
 }
 
 #[test]

@@ -1,23 +1,22 @@
 //! Circuits that are proven deterministic: MAP is the argmax, and entropies are found down the sums.
 
 use pcc::circuit::Determinism;
+use pcc::compile::Options;
 use pcc::ids::VarId;
 use pcc::param::direct::Direct;
 use pcc::query::{Answer, Entropy, Posterior, map};
-use pcc::sector::SectorKind;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::discrete::Worlds;
 use super::{INSTANCES, Instance, assert_close, evidence};
-use crate::support::case::Case;
 use crate::support::deterministic::{Kinds, Plan, circuit, plan};
 
 /// A random circuit of a plan, with numbers.
 pub fn instance(plan: &Plan, seed: u64, replicas: usize) -> Instance {
-    let case = Case::new(circuit(plan, seed, replicas), &Direct, SectorKind::PerLayer, seed);
-    let values = case.values();
-    Instance { name: format!("{} of {replicas}", case.name), circuit: case.circuit, values }
+    let options = Options { no_rewrite: true, ..Options::default() };
+    let name = format!("seed {seed}, of {replicas}");
+    Instance::of(name, circuit(plan, seed, replicas), &Direct, &options, seed)
 }
 
 #[test]

@@ -5,8 +5,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// The structures that are made by a rule.
-pub const STRUCTURES: [&str; 7] =
-    ["RatSpn", "Einet", "Hmm", "QuadTree", "PoonDomingos", "Vtree", "Hclt"];
+pub const STRUCTURES: [&str; 8] =
+    ["RatSpn", "Einet", "Hmm", "Hmm untied", "QuadTree", "PoonDomingos", "Vtree", "Hclt"];
 
 /// Which kinds of variables a circuit may have.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,7 @@ pub fn description(structure: &str, seed: u64, kinds: Kinds) -> String {
     let (text, count, tied) = fields(structure, &mut rng);
     let variables = variables(count, tied, kinds, &mut rng);
     let leaves = leaves(&variables, &mut rng);
+    let structure = structure.split(' ').next().unwrap_or_default();
     format!(
         "(variables: {variables}, structure: {structure}({text}), leaves: {leaves}, \
          parameterizer: {parameterizer}, sectors: {sectors})"
@@ -70,10 +71,8 @@ fn fields(structure: &str, rng: &mut ChaCha8Rng) -> (String, usize, bool) {
             };
             (format!("units: {units}, replicas: {replicas}, seed: {seed}{depth}"), n, false)
         }
-        "Hmm" => {
-            let tied = rng.random();
-            (format!("units: {units}, tied: {tied}"), n, tied)
-        }
+        "Hmm" => (format!("units: {units}"), n, true),
+        "Hmm untied" => (format!("units: {units}, tied: false"), n, false),
         "QuadTree" => {
             let (shape, count) = shape(rng);
             (format!("shape: {shape:?}, units: {units}"), count, false)

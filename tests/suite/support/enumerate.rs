@@ -5,6 +5,8 @@ use pcc::engine::reference;
 use pcc::real::log_sum_exp;
 use pcc::variables::VarKind;
 
+use super::chi_square::assert_drawn_from;
+
 /// Number of states of each variable.
 ///
 /// # Panics
@@ -45,8 +47,9 @@ pub fn agrees(world: &[f32], row: &[Option<f32>]) -> bool {
 
 /// Every world with its log-probability.
 pub struct Table {
-    /// Worlds and ln p.
+    /// Worlds and ln p, in the order of [`worlds`].
     pub entries: Vec<(Vec<f32>, f64)>,
+    states: Vec<u32>,
 }
 
 impl Table {
@@ -56,7 +59,29 @@ impl Table {
             let log_p = reference::log_likelihood(circuit, values, &observed(&world));
             (world, log_p)
         };
-        Table { entries: worlds(circuit).map(entry).collect() }
+        Table { entries: worlds(circuit).map(entry).collect(), states: states(circuit) }
+    }
+
+    /// Fails unless rows drawn given `row`, `[draws][variables]`, agree with it and have the frequencies of worlds.
+    pub fn assert_drawn(&self, name: &str, row: &[Option<f32>], drawn: &[f32]) {
+        let mut counts = vec![0; self.entries.len()];
+        for world in drawn.chunks_exact(self.states.len()) {
+            let place = |place: Option<usize>, (&x, &states): (&f32, &u32)| {
+                let state = x as u32;
+                (state as f32 == x && state < states)
+                    .then_some(place? * states as usize + state as usize)
+            };
+            let place = world.iter().zip(&self.states).rev().fold(Some(0), place);
+            counts[place.unwrap_or_else(|| panic!("{name} given {row:?}: drew {world:?}"))] += 1;
+        }
+        let log_evidence = self.log_marginal(row);
+        let of_world = |((world, log_p), count): (&(Vec<f32>, f64), usize)| {
+            let agrees = agrees(world, row);
+            assert!(agrees || count == 0, "{name} given {row:?}: drew {world:?}");
+            agrees.then_some(((log_p - log_evidence).exp(), count))
+        };
+        let cells: Vec<_> = self.entries.iter().zip(counts).filter_map(of_world).collect();
+        assert_drawn_from(&format!("{name} given {row:?}"), &cells);
     }
 
     /// ln of the summed probability of the worlds that agree with a row: its marginal.

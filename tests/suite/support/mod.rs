@@ -2,6 +2,7 @@
 //! way to evaluate them.
 
 pub mod case;
+pub mod chi_square;
 pub mod cpu_device;
 pub mod describe;
 pub mod deterministic;

@@ -28,7 +28,7 @@ use super::{impossible, own_worker};
 use crate::compile::{Compiled, Numbers};
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
-use crate::engine::{Counts, Executable, Tally};
+use crate::engine::{Counts, Executable, Tally, tell_of_nothing};
 use crate::plan::{Bounded, Plan, Purpose, check};
 
 /// A bounded plan, ready to run on this machine's processor.
@@ -181,6 +181,7 @@ impl BoundedExecutable {
             self.backward(parameters, data, rows, &doubt, gradient, counts);
             doubt.len()
         });
+        tell_of_nothing(self.numbers.is_whole, data, rows, log_p);
         Tally { impossible: impossible(log_p), in_logs }
     }
 }
@@ -225,6 +226,7 @@ impl Executable for BoundedExecutable {
             }
         });
         self.flat = flat;
+        tell_of_nothing(self.numbers.is_whole, data, rows, log_p);
         tally.impossible = impossible(log_p);
         tally
     }

@@ -52,7 +52,9 @@ use super::rows::NOWHERE;
 use super::state::{HeadShard, Shard};
 use crate::data::Dataset;
 use crate::plan::layout::{Kind, Layout, Rows, Sizes};
-use crate::plan::{Choice, Chosen, Counts, LANES, Part, Plan, Program, Purpose, Spaces};
+use crate::plan::{
+    self, Choice, Chosen, Counts, InBatches, LANES, Part, Plan, Program, Purpose, Spaces,
+};
 
 /// What is shared of a program.
 pub(super) struct Shared {
@@ -136,6 +138,18 @@ pub(super) fn choice(plan: &Plan, data: &Dataset, limit: usize) -> Choice {
     let rows = is_shared(plan).then(|| distinct_rows(plan, data, limit)).flatten();
     let counts = rows.map(|rows| count(plan, data, &rows, true));
     plan.choose(counts.as_ref(), data.has_missing(), limit)
+}
+
+/// How some data would be evaluated once, keeping at most `limit` bytes.
+pub(super) fn evaluated_once(plan: &Plan, data: &Dataset, limit: usize) -> plan::Evaluated {
+    if !is_shared(plan) {
+        return plan::Evaluated::InBatches(InBatches::NotShared);
+    }
+    match WholeSet::new(data, plan, 1, (1, limit)) {
+        Ok(set) => plan::Evaluated::Whole { bytes: set.bytes(), programs: set.programs() },
+        Err(Refused::TakesLonger) => plan::Evaluated::InBatches(InBatches::TakesLonger),
+        Err(Refused::TooLarge) => plan::Evaluated::InBatches(InBatches::TooLarge),
+    }
 }
 
 /// The distinct rows of some data, if they and what lies beside them take at most `limit` bytes.

@@ -95,6 +95,11 @@ impl WholeSet {
         room > 0 && worker <= MOST_BYTES && outputs <= MOST_BYTES
     }
 
+    /// The programs of which each entry is evaluated once.
+    pub(super) fn programs(&self) -> Vec<usize> {
+        (0..self.layouts.len()).filter(|&program| self.layouts[program].is_some()).collect()
+    }
+
     /// Whether it is this data set.
     pub(in crate::engine::cpu) fn is_of(&self, data: &Dataset) -> bool {
         Arc::ptr_eq(&self.data, data.identity())
