@@ -217,3 +217,55 @@ fn product_sum_back_of<S: Simd, const V: usize, const K: usize, const J: usize>(
         d_weights.iter_mut().zip(numbers).for_each(|(sum, more)| *sum += more);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    /// Rows of `units` numbers, the last of them 2⁻³⁰ of what the others are.
+    fn rows(rng: &mut ChaCha8Rng, count: usize, units: usize) -> Vec<f32> {
+        let mut rows = vec![0.0; count * NARROW];
+        for (at, row) in rows.chunks_exact_mut(NARROW).enumerate() {
+            let times = if at + 1 == count { 2.0f32.powi(-30) } else { 1.0 };
+            row[..units].fill_with(|| times * rng.random_range(0.1..1.0));
+        }
+        rows
+    }
+
+    /// Where vectors hold eight numbers training takes eight entries together, so on such a machine nothing else
+    /// runs this kernel.
+    #[test]
+    fn sums_over_products_on_vectors_of_one_number_are_those_of_plain_arithmetic() {
+        const ENTRIES: usize = GROUP + 3;
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        for (width, units) in [(1, 1), (2, 2), (5, 5), (5, 1), (8, 8)] {
+            let [left, right] = [7, 4].map(|count| rows(&mut rng, count, width));
+            let [to_left, to_right]: [Vec<u32>; 2] =
+                [7, 4].map(|count| (0..ENTRIES).map(|_| rng.random_range(0..count)).collect());
+            let weights: Vec<f32> = (0..width * units).map(|_| rng.random()).collect();
+            let (mut out, mut scale) = (vec![f32::NAN; ENTRIES * NARROW], vec![f32::NAN; ENTRIES]);
+            let a = Factor { rows: &left, stride: NARROW, index: &to_left };
+            let b = Factor { rows: &right, stride: NARROW, index: &to_right };
+            let shape = (width, units);
+            product_sum(pulp::Scalar::new(), shape, a, b, &weights, &mut out, &mut scale);
+            for (entry, (out, scale)) in out.chunks_exact(NARROW).zip(&scale).enumerate() {
+                let read = |rows: &[f32], index: &[u32], unit| {
+                    f64::from(rows[index[entry] as usize * NARROW + unit])
+                };
+                let product = |unit| read(&left, &to_left, unit) * read(&right, &to_right, unit);
+                let top = (0..width).map(product).fold(0.0, f64::max) * f64::from(*scale);
+                assert!((1.0..2.0 + 1e-6).contains(&top), "{shape:?}: scaled to {top}");
+                for (out, weights) in out.iter().zip(weights.chunks_exact(width)) {
+                    let terms = weights.iter().enumerate();
+                    let sum: f64 = terms.map(|(unit, &w)| f64::from(w) * product(unit)).sum();
+                    let error = f64::from(*out) / f64::from(*scale) / sum - 1.0;
+                    assert!(error.abs() < 1e-6, "{shape:?}, entry {entry}: off by {error}");
+                }
+                assert!(out[units..].iter().all(|&rest| rest == 0.0), "{shape:?}: {out:?}");
+            }
+        }
+    }
+}
