@@ -21,11 +21,16 @@ pub fn softmax<T: Real>(logits: &mut [T], len: usize) {
 
 /// Replaces the gradient by weights, in runs of `len`, by the gradient by their logits:
 /// dᵢ ← wᵢ (dᵢ − Σⱼ wⱼ dⱼ).
+///
+/// Where the dⱼ are nearly one number, which is what a batch counted over many rows makes of them, what is left
+/// of the difference would be the rounding of the mean. So what is left is summed again, and taken off too.
 pub fn softmax_backward<T: Real>(weights: &[T], gradient: &mut [T], len: usize) {
     for (weights, gradient) in weights.chunks_exact(len).zip(gradient.chunks_exact_mut(len)) {
         let dot: T = weights.iter().zip(gradient.iter()).map(|(&w, &d)| w * d).sum();
+        gradient.iter_mut().for_each(|d| *d -= dot);
+        let rest: T = weights.iter().zip(gradient.iter()).map(|(&w, &d)| w * d).sum();
         for (d, &w) in gradient.iter_mut().zip(weights) {
-            *d = w * (*d - dot);
+            *d = w * (*d - rest);
         }
     }
 }
@@ -138,8 +143,13 @@ pub fn softmax_backward_lanes<S: Simd>(simd: S, weights: &[f32], gradient: &mut 
             for (w, d) in weights.chunks_exact(width).zip(gradient.chunks_exact(width)) {
                 dot = simd.mul_add_e_f32s(w[vector], d[vector], dot);
             }
+            let mut rest = simd.splat_f32s(0.0);
             for (w, d) in weights.chunks_exact(width).zip(gradient.chunks_exact_mut(width)) {
-                d[vector] = simd.mul_f32s(w[vector], simd.sub_f32s(d[vector], dot));
+                d[vector] = simd.sub_f32s(d[vector], dot);
+                rest = simd.mul_add_e_f32s(w[vector], d[vector], rest);
+            }
+            for (w, d) in weights.chunks_exact(width).zip(gradient.chunks_exact_mut(width)) {
+                d[vector] = simd.mul_f32s(w[vector], simd.sub_f32s(d[vector], rest));
             }
         }
     }
@@ -211,6 +221,33 @@ mod tests {
             for at in 0..LANES {
                 let sum: f64 = lane(&weights, at).iter().sum();
                 assert!((sum - 1.0).abs() < most, "lane {at} of runs of {len}: {sum}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_gradient_that_is_small_beside_what_all_weights_receive_is_kept() {
+        // Every weight receives 1,000 and, besides, a few thousandths: exact in single precision.
+        let (len, places) = (7, 1.0 / 4096.0);
+        let small: Vec<f32> = (0..len * LANES).map(|i| ((i * 31) % 17) as f32 * places).collect();
+        for arch in [Arch::new(), Arch::Scalar] {
+            let (mut weights, mut gradient) = (numbers(len * LANES, 2.0), small.clone());
+            gradient.iter_mut().for_each(|d| *d += 1000.0);
+            let (logits, gradient) = (&mut weights, &mut gradient);
+            let both = Both { logits, gradient, len, live: LANES };
+            arch.dispatch(both);
+            for at in 0..LANES {
+                let (weights, mut truth) = (lane(&weights, at), lane(&small, at));
+                softmax_backward(&weights, &mut truth, len);
+                let mut one_by_one: Vec<f32> =
+                    lane(&small, at).iter().map(|&d| d as f32 + 1000.0).collect();
+                let rounded: Vec<f32> = weights.iter().map(|&w| w as f32).collect();
+                softmax_backward(&rounded, &mut one_by_one, len);
+                let found = lane(&gradient, at);
+                for ((truth, found), one) in truth.iter().zip(found).zip(one_by_one) {
+                    assert!((truth - found).abs() < 1e-9, "lane {at}: {truth}, {found}");
+                    assert!((truth - f64::from(one)).abs() < 1e-9, "lane {at}: {truth}, {one}");
+                }
             }
         }
     }
