@@ -126,6 +126,40 @@ __device__ __forceinline__ void kronecker_back(
     }
 }
 
+// Through a sum over all pairs.
+__device__ __forceinline__ void kronecker_sum_back(
+    const Buffers& buffers, Lane& lane, const Step& step, const Operand* in
+) {
+    const Formed formed = form_factors(lane, in);
+    const float* weights = lane.coefficients + step.table;
+    float* d_out = lane.gradients + step.out.gradient * THREADS;
+    float* d[2] = {lane.d_formed, lane.d_formed + in[0].units * THREADS};
+    weigh_pairs_back(weights, step.out.units, d_out, formed.pairs, d[0], d[1]);
+    // So far they are by scaled factors.
+    for (int side = 0; side < 2; ++side) {
+        const float by = formed.by.far ? 0.0f : side == 0 ? formed.by.left : formed.by.right;
+        for (int i = 0; i < in[side].units; ++i) at(d[side], i) *= by;
+        note_state(lane, in[side], lane.states + side * THREADS);
+    }
+    if (QUERIES) {
+        inline_flows(buffers, lane, in[0], d[0]);
+        inline_flows(buffers, lane, in[1], d[1]);
+    } else {
+        __syncthreads();
+        float* out = lane.d_coefficients + step.table;
+        const Pairs pairs = formed.pairs.from(threadIdx.x);
+        by_terms(of_block(d_out), step.out.units, pairs, pairs.count(), out);
+        inline_table(lane, in[0], d[0], lane.states);
+        inline_table(lane, in[1], d[1], lane.states + THREADS);
+        __syncthreads();
+    }
+    for (int side = 0; side < 2; ++side) {
+        for (int i = 0; i < in[side].units && in[side].gradient >= 0; ++i) {
+            deliver(lane, in[side], i, at(d[side], i));
+        }
+    }
+}
+
 // Block-wide: the gradients by the weights of a sum of `inputs`, given those by its inputs in `d_rows`.
 __device__ __forceinline__ void by_sum(
     Lane& lane, const Step& step, const Operand* in, bool mixes, float* d_out, float* inputs, float* d_rows
@@ -255,6 +289,8 @@ __device__ __forceinline__ void backward(const Buffers& buffers, Lane& lane, lon
             product_back<0>(buffers, lane, step, in);
         } else if (OCCURS(KRONECKER) && step.op == KRONECKER) {
             kronecker_back(buffers, lane, step, in);
+        } else if (OCCURS(KRONECKER_SUM) && step.op == KRONECKER_SUM) {
+            kronecker_sum_back(buffers, lane, step, in);
         } else if ((OCCURS(SUM) && step.op == SUM) || (OCCURS(MIX) && step.op == MIX)) {
             sum_back<OPS>(buffers, lane, step, in);
         } else if (QUERIES && OCCURS(SPARSE) && step.op == SPARSE) {

@@ -146,6 +146,18 @@ __device__ __forceinline__ int pick_product(
     });
 }
 
+// A term of a sum over all pairs: a unit of each factor.
+__device__ __forceinline__ Two pick_pair(
+    const Lane& lane, const Step& step, const Operand* in, int unit, double u
+) {
+    const float* weights = lane.coefficients + step.table + (long long)unit * step.pitch;
+    const int wide = in[0].units;
+    const int i = pick(step.width, u, [&](int i) {
+        return weights[i] * unit_of(lane, in[0], i % wide) * unit_of(lane, in[1], i / wide);
+    });
+    return i == NOWHERE ? Two{NOWHERE, NOWHERE} : Two{i % wide, i / wide};
+}
+
 // An input of a sum, and a unit of it. Returns no input where there is no term.
 __device__ __forceinline__ Two pick_input(
     const Lane& lane, const Step& step, const Operand* in, int unit, double u
@@ -225,6 +237,9 @@ __device__ __forceinline__ Two picked_units(
     if (OCCURS(PRODUCT_SUM) && step.op == PRODUCT_SUM) {
         const int i = pick_product(lane, step, in, unit, uniforms(draw, number, PICK).first);
         return {i, i};
+    }
+    if (OCCURS(KRONECKER_SUM) && step.op == KRONECKER_SUM) {
+        return pick_pair(lane, step, in, unit, uniforms(draw, number, PICK).first);
     }
     if ((OCCURS(SUM) && step.op == SUM) || (OCCURS(MIX) && step.op == MIX)) {
         return pick_input(lane, step, in, unit, uniforms(draw, number, PICK).first);

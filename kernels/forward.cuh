@@ -16,6 +16,15 @@ __device__ __forceinline__ void product_sum(Lane& lane, const Step& step, const 
     finish(lane, step.out, scaled.exponent, bound);
 }
 
+// A sum over all pairs of two values.
+__device__ __forceinline__ void kronecker_sum(Lane& lane, const Step& step, const Operand* in) {
+    const Formed formed = form_factors(lane, in);
+    float* out = lane.values + step.out.rows * THREADS;
+    weigh_pairs(lane.coefficients + step.table, step.out.units, formed.pairs, out);
+    const float bound = formed.by.scaled.bound + small_pairs(lane, formed.pairs);
+    finish(lane, step.out, formed.by.scaled.exponent, bound);
+}
+
 // Writes what was formed to the step's output.
 __device__ __forceinline__ void write(Lane& lane, const Operand& out, const float* formed) {
     for (int i = 0; i < out.units; ++i) at(lane.values, out.rows + i) = formed[i * THREADS];
@@ -104,6 +113,8 @@ __device__ __forceinline__ void other(
         import_output(buffers, lane, step, row);
     } else if ((OCCURS(PRODUCT) && step.op == PRODUCT) || (OCCURS(KRONECKER) && step.op == KRONECKER)) {
         product<OPS>(lane, step, in);
+    } else if (OCCURS(KRONECKER_SUM) && step.op == KRONECKER_SUM) {
+        kronecker_sum(lane, step, in);
     } else if (OCCURS(ADD_LOGS) && step.op == ADD_LOGS) {
         add_logs(lane, step, in);
     } else if (OCCURS(EXPONENTIATE) && step.op == EXPONENTIATE) {

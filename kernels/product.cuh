@@ -52,10 +52,15 @@ __device__ __forceinline__ Scaled multiply(
     return scaled;
 }
 
-// p = all pairs of a and b, the unit of a varying fastest, scaled. Both are first brought to tops in
-// [1, 2), so that the top of the pairs is the product of the tops.
-__device__ __forceinline__ Scaled pairs(
-    const Lane& lane, const Operand* in, Units<0>& a, Units<0>& b, Units<0>& p
+// What brings two factors to tops whose product, the top of all their pairs, lies in [1, 2).
+struct PairScale {
+    float left, right;
+    bool far;  // Whether no float holds the scale: then no gradient can pass, and all of the lane is lost.
+    Scaled scaled;
+};
+
+__device__ __forceinline__ PairScale scale_of_pairs(
+    const Lane& lane, const Operand* in, Units<0>& a, Units<0>& b
 ) {
     float top_a = 0.0f, top_b = 0.0f;
     for (int i = 0; i < in[0].units; ++i) top_a = fmaxf(top_a, a[i]);
@@ -66,20 +71,29 @@ __device__ __forceinline__ Scaled pairs(
     const bool carries = top_a * down_a * (top_b * down_b) >= 2.0f;
     const float half = carries ? 0.5f : 1.0f;
     shift += carries;
-    // A scale that a float cannot hold is none that a gradient can pass: all of the lane is lost.
     const bool far = shift < -126;
     Scaled scaled = {far ? 0.0f : power_of_two(-shift), shift, 0.0f};
     const float bound_a = bound_of(lane, in[0]) * down_a, bound_b = bound_of(lane, in[1]) * down_b;
     scaled.bound = inherited(bound_a, bound_b, top_a * down_a, top_b * down_b, half);
+    scaled.exponent += exponent_of(lane, in[0]) + exponent_of(lane, in[1]);
+    return {down_a, down_b * half, far, scaled};
+}
+
+// What is kept of a scaled pair.
+__device__ __forceinline__ float kept(float pair) { return pair < LOSS ? 0.0f : pair; }
+
+// p = all pairs of a and b, the unit of a varying fastest, scaled.
+__device__ __forceinline__ Scaled pairs(
+    const Lane& lane, const Operand* in, Units<0>& a, Units<0>& b, Units<0>& p
+) {
+    PairScale by = scale_of_pairs(lane, in, a, b);
     for (int j = 0; j < in[1].units; ++j) {
-        const float right = b[j] * down_b * half;
+        const float right = b[j] * by.right;
         for (int i = 0; i < in[0].units; ++i) {
-            const float pair = a[i] * down_a * right;
-            const bool lost = (far || pair < LOSS) && a[i] > 0.0f && b[j] > 0.0f;
-            p[i + in[0].units * j] = lost ? 0.0f : pair;
-            if (lost) scaled.bound += LOSS;
+            const float pair = by.far ? 0.0f : kept(a[i] * by.left * right);
+            p[i + in[0].units * j] = pair;
+            if (pair == 0.0f && a[i] > 0.0f && b[j] > 0.0f) by.scaled.bound += LOSS;
         }
     }
-    scaled.exponent += exponent_of(lane, in[0]) + exponent_of(lane, in[1]);
-    return scaled;
+    return by.scaled;
 }

@@ -36,7 +36,8 @@ enum Op {
     SUM,
     MIX,
     PRODUCT_SUM,
-    SPARSE
+    SPARSE,
+    KRONECKER_SUM
 };
 
 // Whether an operation is among those of the template parameter OPS; the code of others is not generated.

@@ -58,12 +58,18 @@ __device__ __forceinline__ void by_units(
     });
 }
 
-// The same by the weights of a sum.
+// The same by the weights of a sum, over x(i, lane).
+template <class X>
+__device__ __forceinline__ void by_terms(const float* d, int units, X x, int width, float* out) {
+    if (fills_tiles(units, width)) return by_tiles(d, units, x, width, pitch_of(width), out);
+    sum_over_lanes(d, units, width, pitch_of(width), out, [=](int, int i, int lane) { return x(i, lane); });
+}
+
+// The same over rows.
 __device__ __forceinline__ void by_weights(
     const float* d, int units, const float* x, int width, float* out
 ) {
-    if (fills_tiles(units, width)) return by_tiles(d, units, x, width, pitch_of(width), out);
-    by_units(d, units, x, width, pitch_of(width), out);
+    by_terms(d, units, [=](int i, int lane) { return x[i * THREADS + lane]; }, width, out);
 }
 
 // out[j][n] += Σ d[j] x[n][j]: by the weights of a mixing layer of n inputs.

@@ -23,22 +23,31 @@ __device__ __forceinline__ void weigh(const float* weights, int units, int, Unit
     }
 }
 
-// The same with x in the arena, for any width: eight outputs at a time, so that each x read serves eight
-// multiply-adds, and each weight load four. Padding of the table is zero. What fills tiles is left to tensor cores.
-template <>
-__device__ __forceinline__ void weigh<0>(
-    const float* weights, int units, int width, Units<0>& x, float* out
-) {
-    if (fills_tiles(units, width)) return weigh_tiles(weights, units, width, x.rows, out);
+// Rows of a lane one after the other.
+struct InOrder {
+    float* rows;
+
+    __device__ __forceinline__ float next() {
+        const float x = *rows;
+        rows += THREADS;
+        return x;
+    }
+};
+
+// The same with x in the arena, or made on the way, for any width: eight outputs at a time, so that each x read serves
+// eight multiply-adds, and each weight load four. Padding of the table is zero.
+template <class X>
+__device__ __forceinline__ void weigh_in_order(const float* weights, int units, int width, X x, float* out) {
     const int pitch = pitch_of(width);
     for (int j = 0; j < units; j += 8) {
         const int last = units - 1 - j;
+        X from = x;
         float sums[8] = {};
         for (int i = 0; i < width; i += 4) {
-            const float x0 = x[i];
-            const float x1 = i + 1 < width ? x[i + 1] : 0.0f;
-            const float x2 = i + 2 < width ? x[i + 2] : 0.0f;
-            const float x3 = i + 3 < width ? x[i + 3] : 0.0f;
+            const float x0 = from.next();
+            const float x1 = i + 1 < width ? from.next() : 0.0f;
+            const float x2 = i + 2 < width ? from.next() : 0.0f;
+            const float x3 = i + 3 < width ? from.next() : 0.0f;
 #pragma unroll
             for (int r = 0; r < 8; ++r) {
                 const float4 w = four(weights + (long long)(j + (r < last ? r : last)) * pitch + i);
@@ -50,6 +59,20 @@ __device__ __forceinline__ void weigh<0>(
             if (r <= last) at(out, j + r) = sums[r];
         }
     }
+}
+
+// What fills tiles is left to tensor cores.
+template <>
+__device__ __forceinline__ void weigh<0>(
+    const float* weights, int units, int width, Units<0>& x, float* out
+) {
+    if (fills_tiles(units, width)) {
+        const float* rows = of_warp(x.rows);
+        return weigh_tiles(
+            weights, units, width, [=](int i, int lane) { return rows[i * THREADS + lane]; }, out
+        );
+    }
+    weigh_in_order(weights, units, width, InOrder{x.rows}, out);
 }
 
 // out[i] = Σⱼ weights[j][i] d[j], `out` in registers and d rows of this lane: the way back of `weigh`.

@@ -115,12 +115,10 @@ __device__ __forceinline__ void add_pairs(float (&sums)[4][4], int k, A a, B b) 
     }
 }
 
-// Warp-wide: calls store(row, column, sum) for each entry of a 16 × 32 tile of the product of a, 16 × depth, and b,
-// depth × 32, both functions of row and column, which are zero beyond the matrices' ends.
-template <class A, class B, class Store>
-__device__ __forceinline__ void tile_of_product(int depth, A a, B b, Store store) {
-    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    float sums[4][4] = {};
+// Warp-wide: adds to a 16 × 32 tile, of which each thread holds as many sums of four as `multiply_tile` says, the
+// product of a, 16 × depth, and b, depth × 32, both functions of row and column, which are zero beyond the matrices' ends.
+template <class A, class B>
+__device__ __forceinline__ void sum_tile(float (&sums)[4][4], int depth, A a, B b) {
     for (int k = 0; k < depth; k += SLICE) {
         if (PRECISION == BF16) {
             add_pairs(sums, k, a, b);
@@ -128,6 +126,14 @@ __device__ __forceinline__ void tile_of_product(int depth, A a, B b, Store store
             add_slice(sums, k, a, b);
         }
     }
+}
+
+// The same, calling store(row, column, sum) for each entry.
+template <class A, class B, class Store>
+__device__ __forceinline__ void tile_of_product(int depth, A a, B b, Store store) {
+    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    float sums[4][4] = {};
+    sum_tile(sums, depth, a, b);
 #pragma unroll
     for (int tile = 0; tile < 4; ++tile) {
 #pragma unroll
@@ -143,12 +149,13 @@ __device__ __forceinline__ bool fills_tiles(int units, int width) {
     return units >= TILE_ROWS && width >= TILE_ROWS;
 }
 
-// out[j] = Σᵢ weights[j][i] x[i] of all lanes of the warp: `weigh`, by tiles. Waits for the warp before and after.
+// out[j] = Σᵢ weights[j][i] x(i) of all lanes of the warp: `weigh`, by tiles; x(i, lane) is theirs. Waits for the warp
+// before and after.
+template <class X>
 __device__ __forceinline__ void weigh_tiles(
-    const float* weights, int units, int width, float* x, float* out
+    const float* weights, int units, int width, X x, float* out
 ) {
     const int pitch = pitch_of(width);
-    const float* rows = of_warp(x);
     float* sums = of_warp(out);
     __syncwarp();
     for (int first = 0; first < units; first += TILE_ROWS) {
@@ -158,7 +165,7 @@ __device__ __forceinline__ void weigh_tiles(
                 const bool inside = first + j < units && i < width;
                 return inside ? weights[(long long)(first + j) * pitch + i] : 0.0f;
             },
-            [=](int i, int lane) { return i < width ? rows[i * THREADS + lane] : 0.0f; },
+            [=](int i, int lane) { return i < width ? x(i, lane) : 0.0f; },
             [=](int j, int lane, float sum) {
                 if (first + j < units) sums[(first + j) * THREADS + lane] = sum;
             }
@@ -191,10 +198,9 @@ __device__ __forceinline__ void weigh_tiles_back(
     __syncwarp();
 }
 
-// out[j][i] += Σ over the block's lanes of d[j] x[i]: `by_units`, by tiles, with its contract. A warp takes a tile.
-__device__ __forceinline__ void by_tiles(
-    const float* d, int units, const float* x, int width, int pitch, float* out
-) {
+// out[j][i] += Σ over the block's lanes of d[j] x(i, lane): `by_units`, by tiles, with its contract. A warp takes a tile.
+template <class X>
+__device__ __forceinline__ void by_tiles(const float* d, int units, X x, int width, int pitch, float* out) {
     const int across = (width + TILE_COLUMNS - 1) / TILE_COLUMNS;
     const int tiles = (units + TILE_ROWS - 1) / TILE_ROWS * across;
     for (int tile = threadIdx.x / 32; tile < tiles; tile += WARPS) {
@@ -202,9 +208,7 @@ __device__ __forceinline__ void by_tiles(
         tile_of_product(
             THREADS,
             [=](int j, int lane) { return row + j < units ? d[(row + j) * THREADS + lane] : 0.0f; },
-            [=](int lane, int i) {
-                return column + i < width ? x[(column + i) * THREADS + lane] : 0.0f;
-            },
+            [=](int lane, int i) { return column + i < width ? x(column + i, lane) : 0.0f; },
             [=](int j, int i, float sum) {
                 const bool inside = row + j < units && column + i < width;
                 if (inside) out[(long long)(row + j) * pitch + column + i] += sum;

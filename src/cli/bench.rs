@@ -41,6 +41,10 @@ struct Report {
     eval_ms: f64,
     /// Rows a second in training.
     samples_per_second: f64,
+    /// Rows a second of evaluations, weights made anew for each batch.
+    eval_samples_per_second: f64,
+    /// The same of the reference engine, on one thread and with weights that are made; null as `log_p_error` is.
+    reference_samples_per_second: Option<f64>,
     /// Multiply-adds a second of a training step, of the circuit's alone, over those of the measured
     /// peak of as many threads; null on a device, whose peak is not measured.
     peak_fraction: Option<f64>,
@@ -51,8 +55,7 @@ struct Report {
     batch: u32,
     threads: usize,
     arithmetic: String,
-    /// The furthest that ln p of some rows was from the reference engine's, in nats; null under `--memory`, which
-    /// that engine does not keep to.
+    /// The furthest that ln p of some rows was from the reference engine's, in nats; null where that was not asked.
     log_p_error: Option<f64>,
     /// The furthest that the precision of wide sums can take it, beside single precision; null on the processor.
     log_p_error_bound: Option<f64>,
@@ -63,8 +66,15 @@ struct Evaluated {
     /// Of a batch, weights included.
     seconds: f64,
     arithmetic: String,
-    /// See [`Report::log_p_error`].
-    off: Option<f64>,
+    /// What the reference engine says; none under `--memory`, which it does not keep to.
+    judged: Option<Judged>,
+}
+
+/// Some rows by the reference engine.
+struct Judged {
+    /// How far it was from the other at most, in nats.
+    off: f64,
+    rows_per_second: f64,
 }
 
 /// Measures.
@@ -83,7 +93,7 @@ pub fn run(args: &Bench) -> Result<Answer, Failure> {
     let on_cpu = args.run.engine == EngineName::Cpu;
     let peak = on_cpu.then(|| peak::multiply_adds_per_second(threads));
     let step = train_step(args, &ready, &data)?;
-    let Evaluated { seconds: eval, arithmetic, off } = evaluation(args, &ready, &data)?;
+    let Evaluated { seconds: eval, arithmetic, judged } = evaluation(args, &ready, &data)?;
     let plan = engine::planned(&ready.compiled, &args.run, Purpose::Evaluate, batch)?.plan;
     let laid_out =
         || engine::laid_out(&ready.compiled, &args.run, Purpose::Evaluate, batch, usize::MAX);
@@ -93,13 +103,15 @@ pub fn run(args: &Bench) -> Result<Answer, Failure> {
         train_step_ms: step * 1e3,
         eval_ms: eval * 1e3,
         samples_per_second: f64::from(batch) / step,
+        eval_samples_per_second: f64::from(batch) / eval,
+        reference_samples_per_second: judged.as_ref().map(|judged| judged.rows_per_second),
         peak_fraction: peak.map(|peak| PASSES * forward / step / peak),
         eval_peak_fraction: peak.map(|peak| forward / eval / peak),
         peak_gflops: peak.map(|peak| 2.0 * peak / 1e9),
         batch,
         threads,
         arithmetic,
-        log_p_error: off,
+        log_p_error: judged.map(|judged| judged.off),
         log_p_error_bound: layout.map(|layout| layout.accuracy().log_p()),
     };
     let answer = Answer::new(&report)?.table(table(&report));
@@ -150,15 +162,21 @@ fn evaluation(args: &Bench, ready: &Ready, data: &Dataset) -> Result<Evaluated, 
         executable.load(&flat);
         executable.log_likelihood(data, batches.draw(step), &mut log_p);
     });
-    let off = args.run.memory.is_none().then(|| off(executable.as_mut(), compiled, &flat, data));
+    let judge = || judge(executable.as_mut(), compiled, &flat, data);
+    let judged = args.run.memory.is_none().then(judge);
     if let Some(fault) = executable.fault() {
         return Err(fault.into());
     }
-    Ok(Evaluated { seconds, arithmetic: executable.arithmetic(), off })
+    Ok(Evaluated { seconds, arithmetic: executable.arithmetic(), judged })
 }
 
-/// The furthest that ln p of the first rows is from the reference engine's, in nats.
-fn off(executable: &mut dyn Executable, compiled: &Compiled, flat: &[f32], data: &Dataset) -> f64 {
+/// Compares ln p of the first rows with what the reference engine says.
+fn judge(
+    executable: &mut dyn Executable,
+    compiled: &Compiled,
+    flat: &[f32],
+    data: &Dataset,
+) -> Judged {
     let double: Vec<f64> = flat.iter().map(|&number| number.into()).collect();
     let circuit = &compiled.written;
     let values = compiled.parameters.values(circuit, &double);
@@ -166,14 +184,21 @@ fn off(executable: &mut dyn Executable, compiled: &Compiled, flat: &[f32], data:
     let mut log_p = vec![0.0; rows.len()];
     executable.load(flat);
     executable.log_likelihood(data, &rows, &mut log_p);
-    let off = rows.iter().zip(&log_p).map(|(&row, &found)| {
+    let evaluate = |&row: &u32| {
         let row: Vec<Option<f32>> =
             circuit.variables().ids().map(|var| data.value(row as usize, var)).collect();
-        let expected = reference::log_likelihood(circuit, &values, &row);
-        if expected == found { 0.0 } else { (expected - found).abs() }
-    });
+        reference::log_likelihood(circuit, &values, &row)
+    };
+    let start = Instant::now();
+    let expected: Vec<f64> = rows.iter().map(evaluate).collect();
+    let rows_per_second = rows.len() as f64 / start.elapsed().as_secs_f64();
+    let off = expected
+        .iter()
+        .zip(&log_p)
+        .map(|(expected, found)| if expected == found { 0.0 } else { (expected - found).abs() });
     // Of numbers, and of what is none, the latter.
-    off.fold(0.0, |most, off| if off.is_nan() { off } else { off.max(most) })
+    let off = off.fold(0.0, |most, off| if off.is_nan() { off } else { off.max(most) });
+    Judged { off, rows_per_second }
 }
 
 /// Mean seconds of a call, which is told its number.
@@ -208,11 +233,14 @@ fn table(report: &Report) -> Table {
     let percent =
         |share: Option<f64>| share.map_or_else(none, |share| format!("{:.1} %", 100.0 * share));
     let nats = |off: Option<f64>| off.map_or_else(none, |off| format!("{off:.1e} nats"));
+    let rate = |rows: Option<f64>| rows.map_or_else(none, |rows| thousands(rows as u64));
     let peak = report.peak_gflops.map_or_else(none, |peak| format!("{peak:.0} GFLOP/s"));
     Table::new()
         .row([&"training step", &format!("{:.3} ms", report.train_step_ms)])
         .row([&"evaluation", &format!("{:.3} ms", report.eval_ms)])
-        .row([&"rows a second", &thousands(report.samples_per_second as u64)])
+        .row([&"rows a second, training", &thousands(report.samples_per_second as u64)])
+        .row([&"rows a second, evaluation", &thousands(report.eval_samples_per_second as u64)])
+        .row([&"by the reference engine", &rate(report.reference_samples_per_second)])
         .row([&"batch", &thousands(report.batch)])
         .row([&"threads", &report.threads])
         .row([&"measured peak", &peak])

@@ -9,12 +9,11 @@ use crate::simd::PARTIAL;
 /// or the indicators of a look-up.
 pub(super) fn scratch_rows(program: &Program) -> u32 {
     let widths = program.steps.iter().map(|step| {
-        let units = |input: &super::Input| program.values[input.value as usize].units;
-        let inputs = program.inputs(step);
         let own = program.values[step.output as usize].units;
         let formed = match step.op {
-            Op::Sum { .. } | Op::Mix { .. } => inputs.iter().map(units).sum(),
-            Op::ProductSum { .. } => units(&inputs[0]),
+            Op::Sum { .. } | Op::Mix { .. } | Op::ProductSum { .. } | Op::KroneckerSum { .. } => {
+                program.formed(step)
+            }
             Op::Lookup { states, .. } => states.min(INDICATORS as u32),
             _ => own,
         };
@@ -43,8 +42,8 @@ pub(super) fn multiply_adds_of(program: &Program, step: &Step) -> u64 {
         Op::Sparse { .. } => {
             program.lists(step).iter().map(|&(first, end)| u64::from(end - first)).sum()
         }
-        Op::ProductSum { .. } => {
-            let width = u64::from(program.values[inputs[0].value as usize].units);
+        Op::ProductSum { .. } | Op::KroneckerSum { .. } => {
+            let width = u64::from(program.formed(step));
             own * width + width
         }
     }
@@ -65,7 +64,7 @@ pub(super) fn chain(program: &Program) -> Option<u32> {
             Op::Lookup { .. } => 1,
             Op::One => 0,
             Op::Product | Op::Kronecker => below(0)?.checked_add(below(1)?)?,
-            Op::ProductSum { .. } => {
+            Op::ProductSum { .. } | Op::KroneckerSum { .. } => {
                 most = most.max(below(0)?.checked_add(below(1)?)?);
                 1
             }

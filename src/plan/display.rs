@@ -237,9 +237,10 @@ fn write_step(
             write!(f, " c{column} w{table}")?;
         }
         Op::Import { part, output } => write!(f, " part{part}.{output}")?,
-        Op::Sum { weights } | Op::Mix { weights } | Op::ProductSum { weights } => {
-            write!(f, " w{weights}")?;
-        }
+        Op::Sum { weights }
+        | Op::Mix { weights }
+        | Op::ProductSum { weights }
+        | Op::KroneckerSum { weights } => write!(f, " w{weights}")?,
         Op::Sparse { .. } => {
             let terms = program.lists(step).iter().map(|&(first, end)| end - first);
             write!(f, " terms={}", terms.sum::<u32>())?;

@@ -29,6 +29,8 @@ enum Made {
     Value(u32),
     /// The last two factors of a product that the sum above will form.
     Pair(u32, u32),
+    /// The same of a Kronecker product.
+    Kronecker(u32, u32),
 }
 
 pub(super) struct Emitter<'a> {
@@ -178,12 +180,11 @@ impl Emitter<'_> {
         let taken = self.taken.entry(node).or_insert(0);
         *taken += 1;
         let is_last = *taken == self.circuit.inputs(node).count();
-        let made = match self.made.get(&node) {
+        let made = match self.made.get(&node).copied() {
             None => Made::Value(factor),
-            Some(&Made::Value(so_far)) if is_last => Made::Pair(so_far, factor),
             // Factors that wait for others are multiplied at once, so that one value waits, not two.
-            Some(&Made::Value(so_far)) => Made::Value(self.multiply(so_far, factor)),
-            Some(&Made::Pair(a, b)) => Made::Pair(self.multiply(a, b), factor),
+            Some(Made::Value(so_far)) if !is_last => Made::Value(self.multiply(so_far, factor)),
+            Some(so_far) => Made::Pair(self.formed(so_far), factor),
         };
         self.made.insert(node, made);
     }
@@ -192,23 +193,16 @@ impl Emitter<'_> {
         let units = self.circuit.units(node);
         match self.circuit.op(node) {
             circuit::Op::Leaf { .. } | circuit::Op::Given { .. } | circuit::Op::One => {}
-            circuit::Op::Product => {
-                if let Some(&Made::Pair(a, b)) = self.made.get(&node)
-                    && !self.is_absorbed(node, a, b)
-                {
-                    let product = self.multiply(a, b);
-                    self.made.insert(node, Made::Value(product));
-                }
-            }
+            circuit::Op::Product => self.settle(node),
             circuit::Op::Kronecker => {
                 let inputs: Vec<NodeId> = self.circuit.inputs(node).collect();
-                let mut product = self.linear_value(inputs[0]);
+                let mut made = Made::Value(self.linear_value(inputs[0]));
                 for &input in &inputs[1..] {
                     let factor = self.linear_value(input);
-                    let units = self.units(product) * self.units(factor);
-                    product = self.step(Op::Kronecker, units, Domain::Linear, &[product, factor]);
+                    made = Made::Kronecker(self.formed(made), factor);
                 }
-                self.made.insert(node, Made::Value(product));
+                self.made.insert(node, made);
+                self.settle(node);
             }
             circuit::Op::Sum { weights } => self.sum(node, units, weights),
             circuit::Op::Mixing { weights } => {
@@ -231,9 +225,14 @@ impl Emitter<'_> {
             let table = self.weights(weights);
             self.step(Op::Lookup { column, table, states }, units, Domain::Linear, &[])
         } else if let [input] = inputs[..]
-            && let Some(&Made::Pair(a, b)) = self.made.get(&input)
+            && let Some(&product @ (Made::Pair(a, b) | Made::Kronecker(a, b))) =
+                self.made.get(&input)
         {
-            let op = Op::ProductSum { weights: self.weights(weights) };
+            let weights = self.weights(weights);
+            let op = match product {
+                Made::Kronecker(..) => Op::KroneckerSum { weights },
+                _ => Op::ProductSum { weights },
+            };
             self.step(op, units, Domain::Linear, &[a, b])
         } else {
             let values: Vec<u32> = inputs.iter().map(|&n| self.linear_value(n)).collect();
@@ -306,6 +305,28 @@ impl Emitter<'_> {
             && self.domain(b) == Domain::Linear
     }
 
+    /// Forms a product that the sum above will not form.
+    fn settle(&mut self, node: NodeId) {
+        if let Some(&product @ (Made::Pair(a, b) | Made::Kronecker(a, b))) = self.made.get(&node)
+            && !self.is_absorbed(node, a, b)
+        {
+            let value = self.formed(product);
+            self.made.insert(node, Made::Value(value));
+        }
+    }
+
+    /// The value of what a node has become, formed where it was not.
+    fn formed(&mut self, made: Made) -> u32 {
+        match made {
+            Made::Value(value) => value,
+            Made::Pair(a, b) => self.multiply(a, b),
+            Made::Kronecker(a, b) => {
+                let units = self.units(a) * self.units(b);
+                self.step(Op::Kronecker, units, Domain::Linear, &[a, b])
+            }
+        }
+    }
+
     fn multiply(&mut self, a: u32, b: u32) -> u32 {
         let units = self.units(a);
         if self.domain(a) == Domain::Log && self.domain(b) == Domain::Log {
@@ -317,13 +338,10 @@ impl Emitter<'_> {
 
     /// The value of a node of this part, or a leaf, or a node that another part makes.
     fn value(&mut self, node: NodeId) -> u32 {
-        if let Some(&Made::Value(value)) = self.made.get(&node) {
+        if let Some(&made) = self.made.get(&node) {
+            let value = self.formed(made);
+            self.made.insert(node, Made::Value(value));
             return value;
-        }
-        if let Some(&Made::Pair(a, b)) = self.made.get(&node) {
-            let product = self.multiply(a, b);
-            self.made.insert(node, Made::Value(product));
-            return product;
         }
         let units = self.circuit.units(node);
         let value = if let Some((block, unit)) = self.blocks.place(node) {
@@ -455,11 +473,11 @@ impl Emitter<'_> {
             | Op::Gaussian { column, table }
             | Op::LogLookup { column, table, .. }
             | Op::Poisson { column, table } => (table, Some(column)),
-            Op::Sum { weights } | Op::Mix { weights } | Op::ProductSum { weights } => {
-                (weights, None)
-            }
             Op::Import { .. } => return true,
-            _ => return false,
+            _ => match op.weights() {
+                Some(weights) => (weights, None),
+                None => return false,
+            },
         };
         if self.purpose == Purpose::Query {
             let is_variable = |at: u32| matches!(self.columns[at as usize], Column::Variable(_));

@@ -29,9 +29,11 @@ mod cost;
 mod display;
 mod emit;
 mod interning;
+mod kinds;
 pub(crate) mod layout;
 mod parts;
 mod placed;
+mod radix;
 mod segments;
 mod sharing;
 mod spaces;
@@ -47,7 +49,7 @@ pub(crate) use self::choice::Counts;
 pub use self::choice::{Choice, Chosen, ChosenSpace, Unshared};
 pub use self::cost::{INDICATORS, Memory, SCRATCH_EXTRA};
 pub(crate) use self::interning::RECORDED;
-pub use self::layout::Kind;
+pub use self::kinds::Kind;
 pub use self::spaces::{Projection, Space, Spaces};
 pub use self::whole::{Evaluated, InBatches};
 pub(crate) use self::whole::{Seen, Whole};
@@ -163,6 +165,11 @@ pub enum Op {
         /// Offset of the weights.
         weights: u32,
     },
+    /// `Sum` of the `Kronecker` of two values, of which each pair is formed on the way.
+    KroneckerSum {
+        /// Offset of the weights.
+        weights: u32,
+    },
     /// Sums of weighted products of two units each, a list of [`Term`]s a unit, brought to [1, 2).
     /// The first inputs are the left factors, the others the right; each side has one exponent.
     Sparse {
@@ -185,6 +192,17 @@ pub struct Term {
 }
 
 impl Op {
+    /// Where the weights of a sum begin that has a matrix of them, or a row for each unit.
+    pub fn weights(self) -> Option<u32> {
+        match self {
+            Op::Sum { weights }
+            | Op::Mix { weights }
+            | Op::ProductSum { weights }
+            | Op::KroneckerSum { weights } => Some(weights),
+            _ => None,
+        }
+    }
+
     /// The name in dumps.
     pub fn name(self) -> &'static str {
         match self {
@@ -201,6 +219,7 @@ impl Op {
             Op::Sum { .. } => "sum",
             Op::Mix { .. } => "mix",
             Op::ProductSum { .. } => "product+sum",
+            Op::KroneckerSum { .. } => "kronecker+sum",
             Op::Sparse { .. } => "sparse",
         }
     }
@@ -303,6 +322,16 @@ impl Program {
         let Op::Sparse { lists, .. } = step.op else { return &[] };
         let units = self.values[step.output as usize].units;
         &self.lists[lists as usize..(lists + units) as usize]
+    }
+
+    /// Units of what a sum is taken over: of its inputs side by side, their product, or all their pairs.
+    pub fn formed(&self, step: &Step) -> u32 {
+        let units = |input: &Input| self.values[input.value as usize].units;
+        match (step.op, self.inputs(step)) {
+            (Op::ProductSum { .. }, [a, ..]) => units(a),
+            (Op::KroneckerSum { .. }, [a, b]) => units(a).saturating_mul(units(b)),
+            (_, inputs) => inputs.iter().map(units).sum(),
+        }
     }
 
     /// The inputs of a step.

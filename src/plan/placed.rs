@@ -16,6 +16,8 @@ pub(crate) enum Form {
     Sum { weights: usize },
     /// A sum over a product that is formed on the way, by a kernel of its own where one fits.
     ProductSum { weights: usize, narrow: bool },
+    /// A sum over a product of all pairs that are formed on the way.
+    PairSum { weights: usize },
 }
 
 /// A step, with all places.
@@ -35,7 +37,7 @@ impl Form {
         match self {
             Form::Lookup { .. } | Form::One => 0,
             Form::Sum { .. } => 1,
-            Form::Product { .. } | Form::ProductSum { .. } => 2,
+            Form::Product { .. } | Form::ProductSum { .. } | Form::PairSum { .. } => 2,
         }
     }
 
@@ -43,18 +45,25 @@ impl Form {
     pub(super) fn coefficients(self) -> usize {
         match self {
             Form::Lookup { table, .. } => table,
-            Form::Sum { weights } | Form::ProductSum { weights, .. } => weights,
+            Form::Sum { weights }
+            | Form::ProductSum { weights, .. }
+            | Form::PairSum { weights } => weights,
             Form::One | Form::Product { .. } => 0,
         }
     }
 }
 
 impl Placed {
+    /// Whether what it forms are all pairs of its inputs' units.
+    pub(crate) fn forms_pairs(&self) -> bool {
+        matches!(self.form, Form::Product { pairs: true } | Form::PairSum { .. })
+    }
+
     /// Multiply-adds of an entry, or units where there are none.
     pub(super) fn work(&self) -> f64 {
         match self.form {
-            Form::Sum { .. } | Form::ProductSum { .. } => (self.width * self.output.units) as f64,
-            _ => self.output.units as f64,
+            Form::Lookup { .. } | Form::One | Form::Product { .. } => self.output.units as f64,
+            _ => (self.width * self.output.units) as f64,
         }
     }
 }
@@ -109,7 +118,10 @@ pub(super) fn placed(
         _ => [read(step.inputs.0 as usize), read(step.inputs.0 as usize + 1)],
     };
     let [a, b] = [inputs[0].value.units, inputs[1].value.units];
-    let width = if step.op == Op::Kronecker { a * b } else { a };
+    let width = match step.op {
+        Op::Kronecker | Op::KroneckerSum { .. } => a * b,
+        _ => a,
+    };
     let form = match step.op {
         Op::Lookup { table, states, .. } => {
             Form::Lookup { table: table as usize, states: states as usize }
@@ -120,6 +132,7 @@ pub(super) fn placed(
             let narrow = narrow && fits(width, output.units);
             Form::ProductSum { weights: weights as usize, narrow }
         }
+        Op::KroneckerSum { weights } => Form::PairSum { weights: weights as usize },
         op => Form::Product { pairs: op == Op::Kronecker },
     };
     Placed { form, output, inputs, width }

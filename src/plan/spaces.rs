@@ -95,7 +95,9 @@ pub(super) fn spaces(program: &Program) -> Option<Spaces> {
                 Scope::of(column)
             }
             Op::One => Scope::EMPTY,
-            Op::Product | Op::Kronecker | Op::ProductSum { .. } => below(0).and(below(1)),
+            Op::Product | Op::Kronecker | Op::ProductSum { .. } | Op::KroneckerSum { .. } => {
+                below(0).and(below(1))
+            }
             Op::Sum { .. } if inputs.len() == 1 => below(0),
             _ => return None,
         };
@@ -111,7 +113,8 @@ pub(super) fn spaces(program: &Program) -> Option<Spaces> {
 /// The first step that cannot be run entry by entry.
 pub(super) fn unshared_step(program: &Program) -> Option<&Step> {
     program.steps.iter().find(|step| match step.op {
-        Op::Lookup { .. } | Op::One | Op::Product | Op::Kronecker | Op::ProductSum { .. } => false,
+        Op::Lookup { .. } | Op::One | Op::Product | Op::Kronecker => false,
+        Op::ProductSum { .. } | Op::KroneckerSum { .. } => false,
         Op::Sum { .. } => program.inputs(step).len() != 1,
         _ => true,
     })

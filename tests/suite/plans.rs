@@ -208,7 +208,8 @@ fn table(op: &mut plan::Op) -> Option<&mut u32> {
         plan::Op::Lookup { table, .. } | plan::Op::Gaussian { table, .. } => Some(table),
         plan::Op::Sum { weights }
         | plan::Op::Mix { weights }
-        | plan::Op::ProductSum { weights } => Some(weights),
+        | plan::Op::ProductSum { weights }
+        | plan::Op::KroneckerSum { weights } => Some(weights),
         _ => None,
     }
 }
@@ -542,6 +543,31 @@ const BREAKS: &[(&str, Break)] = &[
         })
     }),
 ];
+
+#[test]
+fn a_sum_forms_all_pairs_that_it_alone_reads() {
+    let steps = |more: &str| {
+        let text = format!(
+            "(variables: Binary(2), structure: Graph(nodes: {{ \
+                \"a\": Leaf(var: \"x0\", dist: Bernoulli(p: [0.1, 0.2, 0.3]), units: 3), \
+                \"b\": Leaf(var: \"x1\", dist: Bernoulli(p: [0.4, 0.5]), units: 2), \
+                \"pairs\": Kronecker([\"a\", \"b\"]), \
+                \"one\": Sum(inputs: [\"pairs\"]), {more} \"root\": Mixing(inputs: [\"one\", \"other\"]) }}, \
+                root: \"root\"), parameterizer: Direct)"
+        );
+        let compiled = compiled_with(&text, true);
+        let plan = planned(&compiled, Purpose::Train, Schedule::Wide, 64);
+        let steps = plan.programs.iter().flat_map(|program| &program.steps);
+        steps.map(|step| step.op.name()).collect::<Vec<_>>()
+    };
+    let apart = "\"pairs of others\": Kronecker([\"a\", \"b\"]), \"other\": Sum(inputs: [\"pairs of others\"]),";
+    let formed = steps(apart);
+    assert_eq!(formed.iter().filter(|op| **op == "kronecker+sum").count(), 2, "{formed:?}");
+    assert!(!formed.contains(&"kronecker"), "{formed:?}");
+    let twice = steps("\"other\": Sum(inputs: [\"pairs\"]),");
+    assert_eq!(twice.iter().filter(|op| **op == "kronecker").count(), 1, "{twice:?}");
+    assert!(!twice.contains(&"kronecker+sum"), "{twice:?}");
+}
 
 #[test]
 fn the_checker_refuses_every_broken_plan() {

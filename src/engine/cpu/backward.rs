@@ -85,6 +85,7 @@ pub(super) fn backward<S: Simd>(
             Op::ProductSum { .. } => back.product_sum(),
             Op::Product => back.product(),
             Op::Kronecker => back.kronecker(),
+            Op::KroneckerSum { .. } => back.kronecker_sum(),
             Op::Sum { .. } | Op::Mix { .. } => back.sum(),
             Op::Lookup { .. } | Op::Gaussian { .. } | Op::LogLookup { .. } | Op::Poisson { .. } => {
                 back.leaf()
@@ -173,7 +174,7 @@ impl<S: Simd, G: Gather> Back<'_, '_, '_, S, G> {
 
     /// From the gradient by the output of a sum to those by its weights and by what was formed.
     fn through_weights(&mut self) {
-        let (Op::Sum { weights } | Op::ProductSum { weights }) = self.step.op else { return };
+        let Some(weights) = self.step.op.weights() else { return };
         let (units, width) = (self.value.units as usize, formed_units(self.unit, self.step));
         let formed = &self.scratch.formed[..width * LANES];
         let gradient = &self.arenas.gradients[span(self.value.gradient, self.value.units)];
@@ -222,12 +223,23 @@ impl<S: Simd, G: Gather> Back<'_, '_, '_, S, G> {
 
     fn kronecker(&mut self) {
         self.form_product();
+        let own = self.own();
+        self.scratch.d_formed[..own.len()].copy_from_slice(&self.arenas.gradients[own]);
+        self.reach_pairs();
+    }
+
+    fn kronecker_sum(&mut self) {
+        self.form_product();
+        self.through_weights();
+        self.reach_pairs();
+    }
+
+    /// From the gradient by all pairs to those by their factors.
+    fn reach_pairs(&mut self) {
         let unit = self.unit;
         let inputs = unit.program.inputs(self.step);
         let [a, b] = unit.factors(self.step);
-        let own = self.own();
-        let len = own.len();
-        self.scratch.d_formed[..len].copy_from_slice(&self.arenas.gradients[own]);
+        let len = (a.units * b.units) as usize * LANES;
         for side in [Side::Left, Side::Right] {
             let (value, input) = match side {
                 Side::Left => (a, &inputs[0]),

@@ -268,7 +268,7 @@ fn other<S: Simd>(
             exponentiate(simd, formed, variables, &mut exponents, &mut bound);
             arenas.values[out.clone()].copy_from_slice(formed);
         }
-        Op::Product | Op::Kronecker | Op::ProductSum { .. } => {
+        Op::Product | Op::Kronecker | Op::ProductSum { .. } | Op::KroneckerSum { .. } => {
             multiply(simd, unit, step, arenas, scratch, &mut exponents, &mut bound);
         }
         // Done by itself.
@@ -278,8 +278,8 @@ fn other<S: Simd>(
         }
     }
     finish(simd, unit, step, value, arenas, scratch);
-    if let (false, Op::Sum { weights } | Op::Mix { weights } | Op::ProductSum { weights }) =
-        (unit.certified, step.op)
+    if let Some(weights) = step.op.weights()
+        && !unit.certified
     {
         let width = formed_units(unit, step);
         let rows = if matches!(step.op, Op::Mix { .. }) { width } else { units * width };
@@ -307,7 +307,7 @@ fn finish<S: Simd>(
     let inputs = unit.program.inputs(step);
     match step.op {
         Op::Product | Op::Kronecker => out.copy_from_slice(&scratch.formed[..units * LANES]),
-        Op::Sum { weights } | Op::ProductSum { weights } => {
+        Op::Sum { weights } | Op::ProductSum { weights } | Op::KroneckerSum { weights } => {
             let width = formed_units(unit, step);
             let table = Matrix::row_major(unit.table(weights, units * width), units, width);
             let formed = &scratch.formed[..width * LANES];
@@ -322,11 +322,7 @@ fn finish<S: Simd>(
 
 /// Units of what a sum is taken over.
 pub(super) fn formed_units(unit: &Unit<'_>, step: &Step) -> usize {
-    let inputs = unit.program.inputs(step);
-    match step.op {
-        Op::ProductSum { .. } => unit.value(&inputs[0]).units as usize,
-        _ => inputs.iter().map(|input| unit.value(input).units as usize).sum(),
-    }
+    unit.program.formed(step) as usize
 }
 
 /// out[j] = Σᵢ weights[j, i] · formed[i][j].
@@ -360,7 +356,7 @@ pub(super) fn multiply<S: Simd>(
         _ => &arenas.bounds[exponent_span(value)],
     };
     let bounds = (bounds(a), bounds(b));
-    if step.op == Op::Kronecker {
+    if matches!(step.op, Op::Kronecker | Op::KroneckerSum { .. }) {
         let units = left.len() * right.len() / LANES;
         let formed = &mut scratch.formed[..units];
         pairs(simd, left, right, formed, scratch.scale, exponents, bounds, bound);

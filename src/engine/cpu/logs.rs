@@ -125,7 +125,7 @@ impl LogRow<'_> {
             }
             Op::Exponentiate => out.copy_from_slice(input(0)),
             Op::Sparse { .. } => self.sparse(step, below, out),
-            Op::Sum { .. } | Op::ProductSum { .. } | Op::Mix { .. } => {
+            Op::Sum { .. } | Op::Mix { .. } | Op::ProductSum { .. } | Op::KroneckerSum { .. } => {
                 for (unit, out) in out.iter_mut().enumerate() {
                     *out = log_sum_exp(
                         self.terms(step, below, unit).map(|(_, w, log)| f64::from(w).ln() + log),
@@ -186,17 +186,12 @@ impl LogRow<'_> {
     /// What one unit of a sum adds up: the place of each weight, the weight, and the logarithm of
     /// what it weighs.
     fn terms<'b>(&'b self, step: &'b Step, logs: &'b [f64], unit: usize) -> Terms<'b> {
-        let inputs = self.unit.program.inputs(step);
-        let ranges = inputs.iter().map(|input| self.range(input.value));
+        let program = self.unit.program;
         let width = match step.op {
-            Op::Mix { .. } => inputs.len(),
-            Op::ProductSum { .. } => self.range(inputs[0].value).len(),
-            _ => ranges.map(|range| range.len()).sum(),
+            Op::Mix { .. } => program.inputs(step).len(),
+            _ => program.formed(step) as usize,
         };
-        let (Op::Sum { weights } | Op::ProductSum { weights } | Op::Mix { weights }) = step.op
-        else {
-            return Terms::default();
-        };
+        let Some(weights) = step.op.weights() else { return Terms::default() };
         let at = weights as usize + unit * width;
         let weights = &self.unit.coefficients[at..at + width];
         Terms {
@@ -250,7 +245,10 @@ impl LogRow<'_> {
                         below[self.range(inputs[1].value).start + pair / wide] += flow;
                     }
                 }
-                Op::Sum { .. } | Op::ProductSum { .. } | Op::Mix { .. } => {
+                Op::Sum { .. }
+                | Op::Mix { .. }
+                | Op::ProductSum { .. }
+                | Op::KroneckerSum { .. } => {
                     self.share_out(step, logs, own, below, gathered);
                 }
             }
@@ -265,7 +263,6 @@ impl LogRow<'_> {
         below: &mut [f64],
         gathered: &mut impl GatherLogs,
     ) {
-        let inputs = self.unit.program.inputs(step);
         let out = &logs[self.range(step.output)];
         for (unit, (&flow, &log)) in own.iter().zip(out).enumerate() {
             if flow == 0.0 || log == f64::NEG_INFINITY {
@@ -280,14 +277,9 @@ impl LogRow<'_> {
                 let share = flow * (term - log).exp();
                 gathered.weight(at, share);
                 let flow = share * f64::from(weight);
-                match step.op {
-                    Op::ProductSum { .. } => {
-                        let col = terms.col - 1;
-                        for input in inputs {
-                            below[self.range(input.value).start + col] += flow;
-                        }
-                    }
-                    _ => below[terms.place()] += flow,
+                match terms.factors() {
+                    Some(factors) => factors.into_iter().for_each(|place| below[place] += flow),
+                    None => below[terms.place()] += flow,
                 }
             }
         }
@@ -317,6 +309,21 @@ struct Terms<'a> {
 }
 
 impl Terms<'_> {
+    /// Where the factors of the product that the last term weighs lie among all logarithms, if it is one.
+    fn factors(&self) -> Option<[usize; 2]> {
+        let (row, step) = (self.row?, self.step?);
+        let of = |index: usize| row.range(row.unit.program.inputs(step)[index].value);
+        let col = self.col - 1;
+        match step.op {
+            Op::ProductSum { .. } => Some([0, 1].map(|index| of(index).start + col)),
+            Op::KroneckerSum { .. } => {
+                let wide = of(0).len();
+                Some([of(0).start + col % wide, of(1).start + col / wide])
+            }
+            _ => None,
+        }
+    }
+
     /// Where what the last term weighs lies among all logarithms.
     fn place(&self) -> usize {
         let (Some(row), Some(step)) = (self.row, self.step) else { return 0 };
@@ -338,10 +345,8 @@ impl Iterator for Terms<'_> {
         self.col += 1;
         let inputs = row.unit.program.inputs(step);
         let log = match step.op {
-            Op::ProductSum { .. } => {
-                let factor =
-                    |index: usize| self.logs[row.range(inputs[index].value).start + self.col - 1];
-                factor(0) + factor(1)
+            Op::ProductSum { .. } | Op::KroneckerSum { .. } => {
+                self.factors().map_or(f64::NAN, |[a, b]| self.logs[a] + self.logs[b])
             }
             Op::Mix { .. } => self.logs[self.place()],
             _ => {

@@ -15,13 +15,14 @@ use crate::plan::{Op, Part, Plan, Purpose};
 use crate::sector::Parameters;
 
 /// The files, in the order in which they build on each other.
-const FILES: [(&str, &str); 16] = [
+const FILES: [(&str, &str); 17] = [
     ("program.cuh", include_str!("../../../kernels/program.cuh")),
     ("lane.cuh", include_str!("../../../kernels/lane.cuh")),
     ("scale.cuh", include_str!("../../../kernels/scale.cuh")),
     ("product.cuh", include_str!("../../../kernels/product.cuh")),
     ("tensor.cuh", include_str!("../../../kernels/tensor.cuh")),
     ("sum.cuh", include_str!("../../../kernels/sum.cuh")),
+    ("einsum.cuh", include_str!("../../../kernels/einsum.cuh")),
     ("leaf.cuh", include_str!("../../../kernels/leaf.cuh")),
     ("sparse.cuh", include_str!("../../../kernels/sparse.cuh")),
     ("forward.cuh", include_str!("../../../kernels/forward.cuh")),
@@ -71,6 +72,9 @@ pub struct Specialisation {
 const RESIDENT: u32 = 256;
 
 impl Specialisation {
+    /// Every operation there is, as of [`Specialisation::part_ops`].
+    pub const ALL_OPS: u32 = (1 << OPS.len()) - 1;
+
     /// What suits a plan and the parameters that it learns: as many threads as leave the arena in shared
     /// memory, at least a warp; 128, and the arena in global memory, where even that does not fit.
     pub fn of(plan: &Plan, parameters: &Parameters, precision: Precision) -> Self {

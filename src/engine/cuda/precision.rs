@@ -112,16 +112,13 @@ const TILE: u32 = 16;
 /// Whether a step is a sum on tensor cores.
 fn is_wide(program: &Program, step: &Step, specialisation: &Specialisation) -> bool {
     let units = program.values[step.output as usize].units;
-    let inputs = program.inputs(step).iter();
-    let mut widths = inputs.map(|input| program.values[input.value as usize].units);
-    let width = match step.op {
-        Op::Sum { .. } => widths.sum(),
-        Op::ProductSum { .. } => {
-            widths.next().filter(|width| !specialisation.widths.contains(width)).unwrap_or(0)
-        }
-        _ => 0,
+    let width = program.formed(step);
+    let may_be = match step.op {
+        Op::Sum { .. } | Op::KroneckerSum { .. } => true,
+        Op::ProductSum { .. } => !specialisation.widths.contains(&width),
+        _ => false,
     };
-    units >= TILE && width >= TILE
+    may_be && units >= TILE && width >= TILE
 }
 
 /// The most wide sums that a term of each value goes through, given those of the parts' outputs.
@@ -137,7 +134,11 @@ fn wide_sums(program: &Program, specialisation: &Specialisation, outputs: &[Vec<
         let all = below(inputs);
         passed[step.output as usize] = match step.op {
             Op::Import { part, output } => outputs[part as usize][output as usize],
-            Op::Product | Op::Kronecker | Op::AddLogs | Op::ProductSum { .. } => {
+            Op::Product
+            | Op::Kronecker
+            | Op::AddLogs
+            | Op::ProductSum { .. }
+            | Op::KroneckerSum { .. } => {
                 all.iter().fold(own, |sum, &count| sum.saturating_add(count))
             }
             Op::Sparse { left, .. } => {

@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::arenas::Needs;
 use crate::ids::Id;
-use crate::plan::{Column, Input, Op, Part, Plan, Program, Source, Step, Term, Value};
+use crate::plan::{Column, Op, Part, Plan, Program, Source, Step, Term, Value};
 
 /// The names of the operations in the kernels, by code.
-pub(super) const OPS: [&str; 14] = [
+pub(super) const OPS: [&str; 15] = [
     "LOOKUP",
     "GAUSSIAN",
     "LOG_LOOKUP",
@@ -26,6 +26,7 @@ pub(super) const OPS: [&str; 14] = [
     "MIX",
     "PRODUCT_SUM",
     "SPARSE",
+    "KRONECKER_SUM",
 ];
 
 /// No place, and a gradient that goes on to a table; see `Operand`.
@@ -49,6 +50,7 @@ pub(super) fn code(op: Op) -> usize {
         Op::Mix { .. } => 11,
         Op::ProductSum { .. } => 12,
         Op::Sparse { .. } => 13,
+        Op::KroneckerSum { .. } => 14,
     }
 }
 
@@ -133,18 +135,14 @@ impl Placed {
 /// Where the coefficients of an operation begin in its part, and its rows and columns.
 fn table(program: &Program, step: &Step) -> Option<(usize, usize, usize)> {
     let units = program.values[step.output as usize].units as usize;
-    let inputs = program.inputs(step);
-    let width = |input: &Input| program.values[input.value as usize].units as usize;
     let (at, cols) = match step.op {
         Op::Lookup { table, states, .. } | Op::LogLookup { table, states, .. } => {
             (table, states as usize)
         }
         Op::Poisson { table, .. } => (table, 1),
         Op::Gaussian { table, .. } => (table, 3),
-        Op::Sum { weights } => (weights, inputs.iter().map(width).sum()),
-        Op::Mix { weights } => (weights, inputs.len()),
-        Op::ProductSum { weights } => (weights, inputs.first().map_or(0, width)),
-        _ => return None,
+        Op::Mix { weights } => (weights, program.inputs(step).len()),
+        op => (op.weights()?, program.formed(step) as usize),
     };
     Some((at as usize, units, cols))
 }

@@ -85,6 +85,7 @@ fn check_step(program: &Program, step: &Step) -> Result<(), String> {
         Op::ProductSum { .. } => {
             (2, inputs.len() == 2 && value(&inputs[0]).units == value(&inputs[1]).units)
         }
+        Op::KroneckerSum { .. } => (2, true),
         Op::Sparse { .. } => (inputs.len().max(1), true),
     };
     if inputs.len() != count {
@@ -262,17 +263,17 @@ fn check_value(plan: &Plan, program: &Program, index: usize, step: &Step) -> Res
 pub(super) fn table(program: &Program, step: &Step) -> Option<(u64, u64)> {
     let units = u64::from(program.values[step.output as usize].units);
     let inputs = program.inputs(step);
-    let width = |input: &Input| u64::from(program.values[input.value as usize].units);
-    let total: u64 = inputs.iter().map(width).sum();
+    let widths = inputs.iter().map(|input| u64::from(program.values[input.value as usize].units));
     let (at, len) = match step.op {
         Op::Lookup { table, states, .. } | Op::LogLookup { table, states, .. } => {
             (table, units * u64::from(states))
         }
         Op::Gaussian { table, .. } => (table, units * 3),
         Op::Poisson { table, .. } => (table, units),
-        Op::Sum { weights } => (weights, units * total),
+        Op::Sum { weights } => (weights, units * widths.sum::<u64>()),
+        Op::ProductSum { weights } => (weights, units * widths.sum::<u64>() / 2),
+        Op::KroneckerSum { weights } => (weights, units * widths.product::<u64>()),
         Op::Mix { weights } => (weights, units * inputs.len() as u64),
-        Op::ProductSum { weights } => (weights, units * total / 2),
         Op::One
         | Op::Import { .. }
         | Op::Product

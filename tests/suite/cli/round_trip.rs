@@ -233,7 +233,14 @@ fn a_reader_that_leaves_early_is_no_error() {
 #[test]
 fn a_benchmark_reports_what_programs_read() {
     let json = Folder::with_circuit().pcc("bench c.ron --batch 100 --json").ok().json();
-    for key in ["train_step_ms", "eval_ms", "samples_per_second", "peak_fraction"] {
+    for key in [
+        "train_step_ms",
+        "eval_ms",
+        "samples_per_second",
+        "eval_samples_per_second",
+        "reference_samples_per_second",
+        "peak_fraction",
+    ] {
         assert!(json[key].as_f64().is_some_and(|number| number > 0.0), "{key} in {json}");
     }
     let off = json["log_p_error"].as_f64();

@@ -13,10 +13,13 @@ use crate::support::describe::{compiled, rat_spn};
 /// Circuits of widths that fill tiles, and do not.
 fn circuits() -> Vec<Arc<Compiled>> {
     let trees = [16, 17, 40, 65].map(|units| rat_spn(5, units, 2, "parameterizer: Direct"));
-    let pairs = "(name: \"pairs\", variables: Binary(5), \
-                 structure: Einet(units: 6, replicas: 2, depth: 2, seed: 1), parameterizer: Direct)";
+    let pairs = [(6, 2), (16, 1), (19, 1)].map(|(units, replicas)| {
+        let structure = format!("Einet(units: {units}, replicas: {replicas}, depth: 2, seed: 1)");
+        let rest = format!("structure: {structure}, parameterizer: Direct");
+        format!("(name: \"pairs\", variables: Binary(5), {rest})")
+    });
     let hyper = rat_spn(4, 33, 1, "parameterizer: Hyper(embedding: 3, hidden: [4])");
-    trees.iter().map(String::as_str).chain([pairs, &hyper]).map(compiled).collect()
+    trees.iter().chain(&pairs).chain([&hyper]).map(|text| compiled(text)).collect()
 }
 
 /// Compares with the oracle. Returns the greatest error of a gradient, as a part of the largest of its tensor or of ten,
@@ -61,7 +64,7 @@ fn wide_sums_by_tiles_are_about_as_near_to_the_oracle_as_plain_loops() {
 }
 
 /// A way to break a kernel: its name, what is written, and what would be instead.
-const BREAKS: [(&str, &str, &str); 6] = [
+const BREAKS: [(&str, &str, &str); 11] = [
     ("no low halves of weights", "tile], low, upper);", "tile], low, lower);"),
     ("no low halves of units", "tile], high, lower);", "tile], low, lower);"),
     ("one column twice", "tile * 8 + 2 * t + n % 2", "tile * 8 + 2 * t"),
@@ -75,6 +78,23 @@ const BREAKS: [(&str, &str, &str); 6] = [
         "weights[(long long)(first + j) * pitch + i]",
         "weights[j * pitch + i]",
     ),
+    ("pairs the other way round", "left[i % wide * THREADS", "left[i / high * THREADS"),
+    (
+        "half of the units that gain from a pair's other",
+        "other = 4; other < 32;",
+        "other = 4; other < 16;",
+    ),
+    (
+        "no wait for cleared gradients by factors",
+        "float* to_right = of_warp(d_right);\n    __syncwarp();",
+        "float* to_right = of_warp(d_right);",
+    ),
+    (
+        "the way back by the first unit's weights",
+        "(long long)n * pitch + j * pairs.wide",
+        "(long long)n * pitch",
+    ),
+    ("a pair's own factor", "* pairs.right[j * THREADS + lane];", "* pairs.right[lane];"),
     (
         "the way back by rows",
         "weights[(long long)j * pitch + first + i]",

@@ -24,6 +24,7 @@ pub fn compiled(text: &str) -> Arc<Compiled> {
 pub fn compiled_with(text: &str, no_rewrite: bool) -> Arc<Compiled> {
     let source = Source::new("test.ron", text);
     let (spec, faults) = read(&source);
+    assert!(!faults.has_errors(), "{faults:?}");
     let spec = spec.unwrap_or_else(|| panic!("{faults:?}"));
     let (circuit, map) = lower(&spec, &source).unwrap_or_else(|faults| panic!("{faults:?}"));
     let parameterizer = parameterizer(&spec, &Registry::default()).unwrap();

@@ -44,7 +44,9 @@ pub(super) fn backward<S: Simd>(
                 let d_table = &mut d_coefficients[weights..][..numbers];
                 weighted_product(simd, unit, step, weights, values, scratch, d_table);
             }
-            Form::ProductSum { weights, .. } | Form::Sum { weights } => {
+            Form::ProductSum { weights, .. }
+            | Form::PairSum { weights }
+            | Form::Sum { weights } => {
                 let d_table = &mut d_coefficients[weights..][..numbers];
                 weighted(simd, unit, step, weights, values, scratch, d_table);
             }
@@ -158,8 +160,9 @@ fn give<S: Simd>(
         }
         let (other, index) = (unit.factor(step, other, values), unit.index(step, read));
         let gradient = &mut gradients[unit.rows(&read.value)];
-        if let Form::Product { pairs: true } = step.form {
-            let (d, gradient) = ((d, step.output.stride), (gradient, read.value.stride));
+        if step.forms_pairs() {
+            let own = stride(unit.layout.narrow, step.width);
+            let (d, gradient) = ((d, own), (gradient, read.value.stride));
             let units = (a.value.units, b.value.units);
             give_back_pairs(simd, first, d, scales, units, half, other, gradient, index);
         } else {

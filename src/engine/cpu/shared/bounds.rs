@@ -89,7 +89,7 @@ pub(super) fn lacking(
             entries.for_each(|(entry, bound)| *bound = read(0, entry).0 * ONE + terms * LOST);
         }
         Form::Product { .. } => entries.for_each(|(entry, bound)| *bound = product(entry)),
-        Form::ProductSum { .. } => {
+        Form::ProductSum { .. } | Form::PairSum { .. } => {
             entries.for_each(|(entry, bound)| *bound = product(entry) * ONE + terms * LOST);
         }
     }

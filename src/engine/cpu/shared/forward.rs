@@ -203,7 +203,9 @@ pub(super) fn forward<S: Simd>(
                 let table = unit.table(weights, shape.0 * shape.1);
                 product_sum(simd, shape, a, b, table, out, scales);
             }
-            Form::ProductSum { weights, .. } | Form::Sum { weights } => {
+            Form::ProductSum { weights, .. }
+            | Form::PairSum { weights }
+            | Form::Sum { weights } => {
                 weighted(simd, unit, step, weights, below, (out, scales), scratch);
             }
             Form::Product { .. } => form(simd, unit, step, 0, below, out, scales),
@@ -225,7 +227,7 @@ fn by_eights<S: Simd>(
     let has_kernel = match step.form {
         Form::ProductSum { narrow, .. } => narrow,
         Form::Product { pairs } => unit.layout.narrow && !pairs,
-        Form::Lookup { .. } | Form::One | Form::Sum { .. } => false,
+        Form::Lookup { .. } | Form::One | Form::Sum { .. } | Form::PairSum { .. } => false,
     };
     if !has_kernel {
         return false;
@@ -300,13 +302,14 @@ pub(super) fn form<S: Simd>(
     scales: &mut [f32],
 ) {
     let factors = [0, 1].map(|input| unit.factor(step, input, below));
-    form_of(simd, step, factors, first, formed, scales);
+    form_of(simd, step, unit.layout.narrow, factors, first, formed, scales);
 }
 
-/// The same of given inputs; a step with one has it twice.
+/// The same of given inputs, of a layout of `narrow` rows or of wide; a step with one has it twice.
 pub(super) fn form_of<S: Simd>(
     simd: S,
     step: &Placed,
+    narrow: bool,
     [a, b]: [Factor<'_>; 2],
     first: usize,
     formed: &mut [f32],
@@ -319,9 +322,10 @@ pub(super) fn form_of<S: Simd>(
             }
             scales.fill(1.0);
         }
-        Form::Product { pairs: true } => {
+        _ if step.forms_pairs() => {
             let units = (step.inputs[0].value.units, step.inputs[1].value.units);
-            form_pairs(simd, first, a, b, units, step.output.stride, formed, scales);
+            let own = stride(narrow, step.width);
+            form_pairs(simd, first, a, b, units, own, formed, scales);
         }
         _ => form_product(simd, first, a, b, formed, scales),
     }

@@ -273,7 +273,9 @@ impl<'a> Unit<'a> {
                 exponents.fill(0);
                 return;
             }
-            Form::ProductSum { weights, narrow: false } | Form::Sum { weights } => {
+            Form::ProductSum { weights, narrow: false }
+            | Form::PairSum { weights }
+            | Form::Sum { weights } => {
                 let (width, units, own) = (step.width, step.output.units, step.output.stride);
                 let columns = &mut scratch.weights[..width * own];
                 columns.fill(0.0);
@@ -349,16 +351,17 @@ impl<'a> Unit<'a> {
                 let weights = &self.coefficients[at..at + shape.0 * shape.1];
                 narrow::product_sum(simd, shape, factors[0], factors[1], weights, out, scales);
             }
-            Form::ProductSum { .. } | Form::Sum { .. } => {
-                let stride = stride(self.layout.narrow, width);
+            Form::ProductSum { .. } | Form::PairSum { .. } | Form::Sum { .. } => {
+                let narrow = self.layout.narrow;
+                let stride = stride(narrow, width);
                 let blocks = out.chunks_mut(BLOCK * own).zip(scales.chunks_mut(BLOCK));
                 for (block, (out, scales)) in blocks.enumerate() {
                     let formed = &mut formed[..scales.len() * stride];
-                    form_of(simd, step, factors, block * BLOCK, formed, scales);
+                    form_of(simd, step, narrow, factors, block * BLOCK, formed, scales);
                     rows_times(simd, (formed, stride), width, weights, own, out);
                 }
             }
-            _ => form_of(simd, step, factors, 0, out, scales),
+            _ => form_of(simd, step, self.layout.narrow, factors, 0, out, scales),
         }
         let inputs = if matches!(step.form, Form::Sum { .. }) { 1 } else { 2 };
         exponents.iter_mut().zip(&*scales).for_each(|(out, &scale)| *out = taken(scale));

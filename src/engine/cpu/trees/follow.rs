@@ -97,7 +97,11 @@ impl Follower {
                     is_sure &= values.is_sure(of, lane, step);
                     self.open.push(of.input(step, 0, unit));
                 }
-                Op::Sum { .. } | Op::Mix { .. } | Op::ProductSum { .. } | Op::Sparse { .. } => {
+                Op::Sum { .. }
+                | Op::Mix { .. }
+                | Op::ProductSum { .. }
+                | Op::KroneckerSum { .. }
+                | Op::Sparse { .. } => {
                     self.scores.clear();
                     values.scores(of, lane, (step, unit), &mut self.scores);
                     let Some(index) = pick.term(&self.scores) else { return false };

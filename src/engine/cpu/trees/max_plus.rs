@@ -143,7 +143,11 @@ impl Made<'_> {
                     pairs.for_each(|(out, left)| add(out, left, right));
                 }
             }
-            Op::Sum { .. } | Op::Mix { .. } | Op::ProductSum { .. } | Op::Sparse { .. } => {
+            Op::Sum { .. }
+            | Op::Mix { .. }
+            | Op::ProductSum { .. }
+            | Op::KroneckerSum { .. }
+            | Op::Sparse { .. } => {
                 for (unit, out) in (0..).zip(out.chunks_exact_mut(LANES)) {
                     self.sum(unit, out);
                 }

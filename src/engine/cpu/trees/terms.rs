@@ -55,6 +55,17 @@ impl<'a> Numbered<'a> {
                     each(Term { left: left + col, right: right + col, weight });
                 }
             }
+            Op::KroneckerSum { weights } => {
+                let [wide, high] = [0, 1].map(|index| self.units(step, index));
+                let [left, right] = [0, 1].map(|index| self.input(step, index, 0));
+                let mut weight = weights + unit * wide * high;
+                for right in right..right + high {
+                    for left in left..left + wide {
+                        each(Term { left, right, weight });
+                        weight += 1;
+                    }
+                }
+            }
             _ => self.list(step, unit).iter().copied().for_each(each),
         }
     }
@@ -77,6 +88,11 @@ impl<'a> Numbered<'a> {
             Op::ProductSum { .. } => {
                 let right = self.input(step, 1, left);
                 Term { left: self.input(step, 0, left), right, weight: NOWHERE }
+            }
+            Op::KroneckerSum { .. } => {
+                let wide = self.units(step, 0);
+                let right = self.input(step, 1, left / wide);
+                Term { left: self.input(step, 0, left % wide), right, weight: NOWHERE }
             }
             _ => self.list(step, unit)[index],
         }
