@@ -372,7 +372,7 @@ fn agree(kernels: &cpu_device::Compiled, orders: &[Order], seeds: std::ops::Rang
 /// A way to break a kernel: its name, what is written, and what would be instead.
 type Break = (&'static str, &'static str, &'static str);
 
-const BREAKS: [Break; 16] = [
+const BREAKS: [Break; 15] = [
     ("a wrong pitch", "table[j * pitch + state]", "table[j * (pitch - 1) + state]"),
     ("a read past the end", "first + i < width) sums", "true) sums"),
     (
@@ -422,11 +422,6 @@ const BREAKS: [Break; 16] = [
         "no barrier before the sums over pairs",
         "} else {\n        __syncthreads();\n        float* out",
         "} else {\n        float* out",
-    ),
-    (
-        "no bound of lost pairs",
-        "bound += LOSS * (float)(possible",
-        "bound += 0.0f * (float)(possible",
     ),
     ("no ReLU", "fmaxf(affine(buffers, layer, j, rows), 0.0f)", "affine(buffers, layer, j, rows)"),
 ];
