@@ -98,7 +98,7 @@ impl Drawn {
 }
 
 /// Sparse sums of a circuit's plan.
-fn sparse_sums(compiled: &Compiled) -> usize {
+pub(super) fn sparse_sums(compiled: &Compiled) -> usize {
     let plan = planned(compiled, Purpose::Query, Schedule::Wide, 70);
     let steps = plan.programs.iter().flat_map(|program| &program.steps);
     steps.filter(|step| matches!(step.op, Op::Sparse { .. })).count()
