@@ -243,7 +243,7 @@ mod tests {
                     lane(&small, at).iter().map(|&d| d as f32 + 1000.0).collect();
                 let rounded: Vec<f32> = weights.iter().map(|&w| w as f32).collect();
                 softmax_backward(&rounded, &mut one_by_one, len);
-                let found = lane(&gradient, at);
+                let found = lane(gradient, at);
                 for ((truth, found), one) in truth.iter().zip(found).zip(one_by_one) {
                     assert!((truth - found).abs() < 1e-9, "lane {at}: {truth}, {found}");
                     assert!((truth - f64::from(one)).abs() < 1e-9, "lane {at}: {truth}, {one}");
