@@ -274,7 +274,7 @@ fn a_lost_device_leaves_no_completions() {
     }
 }
 
-const BREAKS: [Break; 14] = [
+const BREAKS: [Break; 13] = [
     (
         "coefficients for their logarithms",
         "= log((double)buffers.coefficients[i])",
@@ -295,11 +295,6 @@ const BREAKS: [Break; 14] = [
         "the last of the greatest",
         "if (!(own > top)) continue;",
         "if (!(own >= top) || own == -infinity()) continue;",
-    ),
-    (
-        "the last of the greatest inputs",
-        "weights[i] + unit_at(units, i) > top",
-        "weights[i] + unit_at(units, i) >= top",
     ),
     (
         "the first state for the likeliest",
