@@ -13,19 +13,24 @@
 // this order on one stream, and share nothing else.
 
 #if ARENA_IN_SHARED
-extern __shared__ float shared_arena[];
+alignas(16) extern __shared__ float shared_arena[];
 #endif
+
+// Where the arena of this block begins.
+__device__ __forceinline__ float* arena_of(const Buffers& buffers) {
+#if ARENA_IN_SHARED
+    return shared_arena;
+#else
+    return buffers.workspace + blockIdx.x * buffers.arena * THREADS;
+#endif
+}
 
 // A thread's view of a part, for tile `tile`.
 __device__ __forceinline__ Lane lane_of(const Buffers& buffers, int number, long long tile) {
     const Part& part = buffers.parts[number];
     const long long row = tile * THREADS + threadIdx.x;
     const long long first = row / LANES * buffers.variables * LANES + row % LANES;
-#if ARENA_IN_SHARED
-    float* arena = shared_arena + threadIdx.x;
-#else
-    float* arena = buffers.workspace + blockIdx.x * buffers.arena * THREADS + threadIdx.x;
-#endif
+    float* arena = arena_of(buffers) + threadIdx.x;
     Lane lane;
     lane.steps = buffers.steps + part.first_step;
     lane.operands = buffers.operands;
@@ -140,12 +145,10 @@ __device__ __forceinline__ void root_back(
 ) {
     if (out.gradient < 0) return;
     if (QUERIES && buffers.draws) {
-        for (long long v = 0; v < buffers.variables; ++v) {
-            buffers.drawn[v * buffers.pitch + row] = not_a_number();
-        }
+        clear_drawn(buffers, row);
         at(lane.gradients, out.gradient) = seed > 0.0f ? 0.0f : (float)NOWHERE;
         const Draw draw = draw_of(buffers, (int)buffers.parts_below, row);
-        if constexpr (QUERIES) draw_back<HEAD_OPS>(buffers, lane, draw);
+        if constexpr (QUERIES) follow<HEAD_OPS>(buffers, lane, draw);
         return;
     }
     if (QUERIES) {
@@ -158,13 +161,8 @@ __device__ __forceinline__ void root_back(
 
 // Draws what a row lacks of a part's variables, where the head has picked some of its outputs.
 __device__ __forceinline__ void draw_part(const Buffers& buffers, Lane& lane, int number, long long row) {
-    const Part& part = buffers.parts[number];
-    for (int n = 0; n < part.outputs; ++n) {
-        const Operand& out = lane.operands[part.first_output + n];
-        const long long place = (part.handed_outputs + n) * buffers.pitch + row;
-        if (out.gradient >= 0) at(lane.gradients, out.gradient) = (float)buffers.picked[place];
-    }
-    if constexpr (QUERIES) draw_back<PART_OPS>(buffers, lane, draw_of(buffers, number, row));
+    take_picked(buffers, lane, buffers.parts[number], row);
+    if constexpr (QUERIES) follow<PART_OPS>(buffers, lane, draw_of(buffers, number, row));
 }
 
 // Takes a part forward again and back, for tile `tile`.

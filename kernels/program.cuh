@@ -188,8 +188,10 @@ struct Buffers {
     const Certificate* certificates;  // By part.
     float* network_partial;           // Gradients by the network, [network_blocks][network_size].
     const int* first_states;    // Queries, by variable: its first state among those of all.
-    int* picked;                //   Units of all parts' outputs that a draw reaches, [outputs][pitch].
-    float* drawn;               //   What was drawn, [variables][pitch]; NaN where nothing was.
+    int* picked;                //   Units of all parts' outputs that a tree reaches, [outputs][pitch].
+    float* drawn;               //   What was drawn, or completes, [variables][pitch]; NaN where nothing was.
+    double* logs;               //   Logarithms of all coefficients,
+    double* handed_logs;        //   and of the greatest trees of all parts' outputs, [units][pitch].
     long long parts_below;      // Parts, the head left out.
     long long rows;
     long long pitch;

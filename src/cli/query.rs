@@ -302,7 +302,13 @@ fn not_a_likelihood(args: &Query, fault: NotALikelihood) -> Diagnostic {
 /// The likeliest completion of each row, by the engine that answers queries or by walking the circuit as written.
 fn completions(args: &Query, model: &Model, rows: &Dataset) -> Result<Vec<Reply>, Failure> {
     let found = match engine::for_queries(&model.compiled, &args.run)? {
-        Some(mut executable) => model.complete(executable.as_mut(), rows),
+        Some(mut executable) => {
+            let found = model.complete(executable.as_mut(), rows);
+            if let Some(fault) = executable.fault() {
+                return Err(fault.into());
+            }
+            found
+        }
         None => model.complete_as_written(rows),
     };
     let of_row = |best: Option<Completion>| best.map(|best| Reply::map(&best));

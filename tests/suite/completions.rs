@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use pcc::circuit::{SourceMap, Values};
+use pcc::circuit::{SourceMap, ValidCircuit, Values};
 use pcc::compile::{Compiled, Options, compile};
 use pcc::data::Dataset;
 use pcc::diag::Source;
@@ -48,8 +48,7 @@ fn close(found: f64, expected: f64) -> bool {
     found == expected || (found - expected).abs() <= TOLERANCE * expected.abs().max(1.0)
 }
 
-/// Fails unless each row's best tree is as good as the oracle's, and its completion has a tree as good. How many
-/// rows are impossible, and how many completions are others than the oracle's.
+/// [`assert_as_good`] of the engine by both schedules, which say the same to the bit.
 fn check(name: &str, compiled: &Arc<Compiled>, data: &Dataset, seed: u64) -> (usize, usize) {
     let (flat, values) = numbers(compiled, seed);
     let circuit = &compiled.written;
@@ -60,23 +59,35 @@ fn check(name: &str, compiled: &Arc<Compiled>, data: &Dataset, seed: u64) -> (us
         (0..found.rows()).map(row).collect()
     };
     assert_eq!(bits(&wide), bits(&deep), "{name}: threads or schedules change completions");
+    assert_as_good(name, circuit, &values, data, &wide)
+}
+
+/// Fails unless each row's best tree is as good as the oracle's, and its completion has a tree as good. How many
+/// rows are impossible, and how many completions are others than the oracle's.
+pub fn assert_as_good(
+    name: &str,
+    circuit: &ValidCircuit,
+    values: &Values<f64>,
+    data: &Dataset,
+    found: &Completions,
+) -> (usize, usize) {
     let (mut impossible, mut others) = (0, 0);
     for at in 0..data.rows() {
         let row = row_of(data, at as u32);
         let name = format!("{name}, row {at}: {row:?}");
-        let best = reference::max_product(circuit, &values, &row).log_likelihood();
-        let found = wide.log_best(at);
-        assert!(close(found, best), "{name}: {found}, not {best}");
-        let Some(expected) = reference::complete(circuit, &values, &row) else {
-            assert!(wide.of(at).iter().all(|x| x.is_nan()), "{name}");
+        let best = reference::max_product(circuit, values, &row).log_likelihood();
+        let (log_best, own) = (found.log_best(at), found.of(at));
+        assert!(close(log_best, best), "{name}: {log_best}, not {best}");
+        let Some(expected) = reference::complete(circuit, values, &row) else {
+            assert!(own.iter().all(|x| x.is_nan()), "{name}");
             impossible += 1;
             continue;
         };
-        assert!(agrees(wide.of(at), &row), "{name}: {:?}", wide.of(at));
-        let full: Vec<Option<f32>> = wide.of(at).iter().map(|&x| Some(x)).collect();
-        let reached = reference::max_product(circuit, &values, &full).log_likelihood();
+        assert!(agrees(own, &row), "{name}: {own:?}");
+        let full: Vec<Option<f32>> = own.iter().map(|&x| Some(x)).collect();
+        let reached = reference::max_product(circuit, values, &full).log_likelihood();
         assert!(close(reached, best), "{name}: reaches {reached}, not {best}");
-        others += usize::from(expected != wide.of(at));
+        others += usize::from(expected != own);
     }
     (impossible, others)
 }

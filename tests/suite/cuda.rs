@@ -1,6 +1,7 @@
 //! The CUDA engine without a device: its kernels run on the processor, against the oracle.
 
 mod artifact;
+mod completions;
 mod counts;
 mod far;
 mod learning;

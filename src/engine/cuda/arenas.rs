@@ -1,6 +1,6 @@
 //! Rows of the arenas that blocks run programs in.
 
-use crate::plan::{Input, Op, Part, Plan, Program};
+use crate::plan::{Input, Op, Part, Plan, Program, Purpose};
 
 /// Rows of the arena of a block.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,7 +11,7 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    pub(super) fn of(program: &Program, train: bool) -> Self {
+    pub(super) fn of(program: &Program, purpose: Purpose) -> Self {
         let units = |input: &Input| program.values[input.value as usize].units as usize;
         let formed = program.steps.iter().map(|step| {
             let inputs = program.inputs(step).iter();
@@ -28,7 +28,14 @@ impl Needs {
         let inline = inline.map(|value| value.units as usize).max().unwrap_or(0);
         let forward = (program.rows + 2 * program.exponents) as usize + formed + 2 * inline;
         let back = program.gradient_rows as usize + formed + 2 * inline + 2;
-        Needs { formed, inline, total: forward + if train { back } else { 0 } }
+        let there_and_back = forward + if purpose.goes_back() { back } else { 0 };
+        // Completions keep doubles, and what is picked where gradients would lie.
+        let best = 2 * (program.rows as usize + 2 * inline) + program.gradient_rows as usize;
+        let total = match purpose {
+            Purpose::Query => there_and_back.max(best),
+            Purpose::Evaluate | Purpose::Train => there_and_back,
+        };
+        Needs { formed, inline, total }
     }
 }
 
@@ -45,8 +52,7 @@ pub struct Arenas {
 
 impl Arenas {
     pub(super) fn of(plan: &Plan, network: usize) -> Self {
-        let train = plan.purpose.goes_back();
-        let rows = |part: &Part| Needs::of(plan.program(part), train).total;
+        let rows = |part: &Part| Needs::of(plan.program(part), plan.purpose).total;
         let parts = plan.below_head().iter().map(rows).max().unwrap_or(0);
         Arenas { parts, head: rows(plan.head()), network }
     }

@@ -35,11 +35,19 @@ pub enum Kernel {
     Inspect,
     /// The optimiser's step.
     UpdateParameters,
+    /// The logarithms of all coefficients.
+    TakeLogs,
+    /// Every part below the head by max-product, forward.
+    BestParts,
+    /// The head by max-product, and down.
+    BestHead,
+    /// Parts by max-product again, and down.
+    CompleteParts,
 }
 
 impl Kernel {
-    /// All kernels, in the order in which a step of training launches them.
-    pub const ALL: [Kernel; 13] = [
+    /// All kernels, in the order in which a step of training launches them; then those of completions.
+    pub const ALL: [Kernel; 17] = [
         Kernel::GatherRows,
         Kernel::MakeLogits,
         Kernel::MakeWeights,
@@ -53,6 +61,10 @@ impl Kernel {
         Kernel::SumNetwork,
         Kernel::Inspect,
         Kernel::UpdateParameters,
+        Kernel::TakeLogs,
+        Kernel::BestParts,
+        Kernel::BestHead,
+        Kernel::CompleteParts,
     ];
 
     /// What ends a step, once the gradients are there.
@@ -66,6 +78,9 @@ impl Kernel {
 
     /// What evaluates a batch and goes back: for queries, to draw its rows.
     pub const DRAW: [Kernel; 3] = [Kernel::ForwardParts, Kernel::Head, Kernel::BackwardParts];
+
+    /// What completes a batch, once logarithms are there.
+    pub const COMPLETE: [Kernel; 3] = [Kernel::BestParts, Kernel::BestHead, Kernel::CompleteParts];
 
     /// What evaluates a batch and sums its gradients by coefficients, or its flows.
     pub const COUNT: [Kernel; 4] =
@@ -98,6 +113,10 @@ impl Kernel {
             Kernel::SumNetwork => "sum_network",
             Kernel::Inspect => "inspect",
             Kernel::UpdateParameters => "update_parameters",
+            Kernel::TakeLogs => "take_logs",
+            Kernel::BestParts => "best_parts",
+            Kernel::BestHead => "best_head",
+            Kernel::CompleteParts => "complete_parts",
         }
     }
 }

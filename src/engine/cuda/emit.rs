@@ -15,7 +15,7 @@ use crate::plan::{Op, Part, Plan, Purpose};
 use crate::sector::Parameters;
 
 /// The files, in the order in which they build on each other.
-const FILES: [(&str, &str); 17] = [
+const FILES: [(&str, &str); 19] = [
     ("program.cuh", include_str!("../../../kernels/program.cuh")),
     ("lane.cuh", include_str!("../../../kernels/lane.cuh")),
     ("scale.cuh", include_str!("../../../kernels/scale.cuh")),
@@ -29,8 +29,10 @@ const FILES: [(&str, &str); 17] = [
     ("reduce.cuh", include_str!("../../../kernels/reduce.cuh")),
     ("flows.cuh", include_str!("../../../kernels/flows.cuh")),
     ("backward.cuh", include_str!("../../../kernels/backward.cuh")),
+    ("tree.cuh", include_str!("../../../kernels/tree.cuh")),
     ("draw.cuh", include_str!("../../../kernels/draw.cuh")),
     ("passes.cuh", include_str!("../../../kernels/passes.cuh")),
+    ("best.cuh", include_str!("../../../kernels/best.cuh")),
     ("weights.cuh", include_str!("../../../kernels/weights.cuh")),
     ("step.cuh", include_str!("../../../kernels/step.cuh")),
 ];

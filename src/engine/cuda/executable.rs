@@ -13,7 +13,7 @@ use crate::compile::Compiled;
 use crate::data::Dataset;
 use crate::diag::{Code, Diagnostic};
 use crate::engine::cpu::CpuExecutable;
-use crate::engine::{Conditionals, Counts, Draws, Executable, Stepper, Tally};
+use crate::engine::{Completions, Conditionals, Counts, Draws, Executable, Stepper, Tally};
 use crate::plan::Plan;
 
 /// A plan, ready to run on a device.
@@ -301,6 +301,10 @@ impl<D: Device> Executable for DeviceExecutable<D> {
         seed: u64,
     ) -> Option<(Draws, Tally)> {
         self.draws_of(data, rows, each, seed)
+    }
+
+    fn completions(&mut self, data: &Dataset, rows: &[u32]) -> Option<Completions> {
+        self.completions_of(data, rows)
     }
 
     fn fault(&self) -> Option<Diagnostic> {

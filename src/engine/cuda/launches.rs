@@ -28,6 +28,16 @@ impl Layout {
             Kernel::ForwardParts => (parts * rows.div_ceil(threads), blocks, arenas.parts),
             Kernel::Head => (shards, blocks, arenas.head),
             Kernel::BackwardParts => (parts * shards, blocks, arenas.parts),
+            Kernel::TakeLogs | Kernel::BestParts | Kernel::BestHead | Kernel::CompleteParts
+                if self.plan.purpose != Purpose::Query =>
+            {
+                (0, 0, 0)
+            }
+            Kernel::TakeLogs => numbers(self.tables.coefficients),
+            Kernel::BestParts | Kernel::CompleteParts => {
+                (parts * rows.div_ceil(threads), blocks, arenas.parts)
+            }
+            Kernel::BestHead => (rows.div_ceil(threads), blocks, arenas.head),
             Kernel::SumShards => numbers(match self.plan.purpose {
                 Purpose::Query => self.states() * self.sizes.pitch,
                 Purpose::Evaluate | Purpose::Train => self.tables.coefficients,

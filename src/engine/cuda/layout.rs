@@ -23,7 +23,7 @@ pub(super) enum Content {
 }
 
 /// Fields of `Buffers`.
-pub(super) const FIELDS: usize = 57;
+pub(super) const FIELDS: usize = 59;
 
 /// A field of `Buffers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,6 +295,8 @@ impl Layout {
             table("first_states"),
             output("picked", asks * tables.outputs * pitch),
             output("drawn", asks * pitch * plan.variables as usize),
+            output("logs", asks * 2 * tables.coefficients),
+            output("handed_logs", asks * 2 * tables.handed * pitch),
             number("parts_below", plan.below_head().len()),
             number("rows", plan.batch as usize),
             number("pitch", pitch),

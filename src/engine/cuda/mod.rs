@@ -7,12 +7,13 @@
 //!
 //! `tables` turns a plan into tables, `emit` makes the source, `layout` knows all memory before anything runs,
 //! `executable` and `passes` run a plan on any [`Device`], `stepper` takes whole steps of learning there, `queries`
-//! draws rows and finds conditionals, `compile` and `cache` make code of source and keep it, `gpu` is the device that
+//! draws rows and finds conditionals, `completions` completes rows, `compile` and `cache` make code of source and keep it, `gpu` is the device that
 //! the driver offers, and `raw` has the calls that only promises make safe.
 
 mod arenas;
 mod cache;
 mod compile;
+mod completions;
 mod device;
 mod emit;
 mod executable;

@@ -25,6 +25,8 @@ pub(super) enum Pass {
     Draw,
     /// The flows over the states of what they lack.
     Flow,
+    /// The greatest tree of each, and its logarithm in place of ln p.
+    Complete,
 }
 
 impl Pass {
@@ -34,6 +36,7 @@ impl Pass {
             Pass::Differentiate => &Kernel::PASSES,
             Pass::Count | Pass::Flow => &Kernel::COUNT,
             Pass::Draw => &Kernel::DRAW,
+            Pass::Complete => &Kernel::COMPLETE,
         }
     }
 }
@@ -98,6 +101,8 @@ impl<D: Device> DeviceExecutable<D> {
         match pass {
             // What is asked of rows in doubt is asked elsewhere.
             Pass::Evaluate | Pass::Draw | Pass::Flow => {}
+            // None is in doubt.
+            Pass::Complete => return Ok(0),
             Pass::Differentiate => self.take_gradients()?,
             Pass::Count => self.copy_gradients()?,
         }

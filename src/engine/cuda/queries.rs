@@ -24,6 +24,12 @@ pub struct Drawn {
     pub in_doubt: Vec<usize>,
 }
 
+/// Writes what is missing of a row, NaN, by its variables.
+pub(super) fn fill_missing(row: &mut [f32], value: impl Fn(usize) -> f32) {
+    let missing = row.iter_mut().enumerate().filter(|(_, value)| value.is_nan());
+    missing.for_each(|(var, missing)| *missing = value(var));
+}
+
 /// An odd number, multiples of which are seeds far from each other (the golden ratio's, as of SplitMix64).
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -124,11 +130,9 @@ impl<D: Device> DeviceExecutable<D> {
             rows.iter().zip(out.chunks_exact_mut(evidence.columns())).enumerate()
         {
             evidence.row(row as usize, out);
-            if in_doubt.binary_search(&at).is_ok() {
-                continue;
+            if in_doubt.binary_search(&at).is_err() {
+                fill_missing(out, |var| drawn[var * pitch + at]);
             }
-            let missing = out.iter_mut().enumerate().filter(|(_, value)| value.is_nan());
-            missing.for_each(|(var, value)| *value = drawn[var * pitch + at]);
         }
         Ok(in_doubt)
     }

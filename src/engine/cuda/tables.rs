@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::arenas::Needs;
 use crate::ids::Id;
-use crate::plan::{Column, Op, Part, Plan, Program, Source, Step, Term, Value};
+use crate::plan::{Column, Op, Part, Plan, Program, Purpose, Source, Step, Term, Value};
 
 /// The names of the operations in the kernels, by code.
 pub(super) const OPS: [&str; 15] = [
@@ -196,9 +196,8 @@ impl Tables {
             layouts: Vec::new(),
         };
         let first_handed = Handed::all(plan);
-        let train = plan.purpose.goes_back();
         let placed: Vec<Placed> = (plan.programs.iter())
-            .map(|program| tables.program(program, &first_handed, train))
+            .map(|program| tables.program(program, &first_handed, plan.purpose))
             .collect();
         for part in &plan.parts {
             let is_head = std::ptr::eq(part, plan.head());
@@ -207,7 +206,7 @@ impl Tables {
         tables
     }
 
-    fn program(&mut self, program: &Program, handed: &[Handed], train: bool) -> Placed {
+    fn program(&mut self, program: &Program, handed: &[Handed], purpose: Purpose) -> Placed {
         let mut shapes = BTreeMap::new();
         let mut device = BTreeMap::new();
         let mut read: Vec<(usize, usize, usize)> =
@@ -221,7 +220,7 @@ impl Tables {
                 end += rows * pitch(cols);
             }
         }
-        let needs = Needs::of(program, train);
+        let needs = Needs::of(program, purpose);
         let first_output = 0;
         let first_step = self.steps.len() / STEP;
         let first_list = self.lists.len() / LIST;

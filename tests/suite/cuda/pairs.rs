@@ -18,7 +18,9 @@ fn text() -> String {
     let leaves: Vec<String> = (0..6).map(leaf).collect();
     let nodes = r#""a": Product(["l0", "l1", "l2"]), "b": Product(["l3", "l4", "l5"]),
         "pairs": Kronecker(["a", "b"]),
-        "one": Sum(inputs: ["pairs"], weights: [1.0, 0.0, 0.0, 0.0], frozen: true)"#;
+        "two": Sum(inputs: ["pairs"], units: 2, frozen: true,
+            weights: [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]),
+        "one": Sum(inputs: ["two"], weights: [1.0, 0.0], frozen: true)"#;
     let structure = format!("Graph(root: \"one\", nodes: {{ {}, {nodes} }})", leaves.join(", "));
     format!("(variables: Binary(6), parameterizer: Direct, structure: {structure})")
 }
@@ -48,6 +50,7 @@ fn rows_whose_pairs_are_too_small_to_keep_are_told_by_the_host() {
     let unbounded = [
         ("bound += LOSS * (float)(possible", "bound += 0.0f * (float)(possible"),
         ("? (float)pairs.count() * TRACE : 0.0f", "? 0.0f : 0.0f"),
+        ("? (float)width * TRACE : 0.0f", "? 0.0f : 0.0f"),
     ];
     let unbounded = unbounded.iter().fold(whole.clone(), |text, (written, instead)| {
         assert!(text.contains(written), "{written}");

@@ -48,15 +48,15 @@ pub(super) fn engine(
 }
 
 /// A circuit with parameters, as engines and as the oracle has them.
-struct Drawn {
-    name: String,
-    compiled: Arc<Compiled>,
-    flat: Vec<f32>,
-    values: Values<f64>,
+pub(super) struct Drawn {
+    pub(super) name: String,
+    pub(super) compiled: Arc<Compiled>,
+    pub(super) flat: Vec<f32>,
+    pub(super) values: Values<f64>,
 }
 
 impl Drawn {
-    fn new(name: impl Into<String>, compiled: Arc<Compiled>, seed: u64) -> Self {
+    pub(super) fn new(name: impl Into<String>, compiled: Arc<Compiled>, seed: u64) -> Self {
         let flat = spread_single(&compiled, seed);
         let double: Vec<f64> = flat.iter().map(|&value| value.into()).collect();
         let values = compiled.parameters.values(&compiled.written, &double);
@@ -98,7 +98,7 @@ impl Drawn {
 }
 
 /// Sparse sums of a circuit's plan.
-fn sparse_sums(compiled: &Compiled) -> usize {
+pub(super) fn sparse_sums(compiled: &Compiled) -> usize {
     let plan = planned(compiled, Purpose::Query, Schedule::Wide, 70);
     let steps = plan.programs.iter().flat_map(|program| &program.steps);
     steps.filter(|step| matches!(step.op, Op::Sparse { .. })).count()
@@ -303,10 +303,13 @@ fn draws_by_the_engine_are_the_devices_and_the_hosts_of_rows_in_doubt() {
 }
 
 /// A way to break a kernel: its name, what is written, and what would be instead.
-type Break = (&'static str, &'static str, &'static str);
+pub(super) type Break = (&'static str, &'static str, &'static str);
 
 /// The breaks that a test does not notice.
-fn unnoticed(breaks: &[Break], agree: impl Fn(&cpu_device::Compiled) -> bool) -> Vec<&'static str> {
+pub(super) fn unnoticed(
+    breaks: &[Break],
+    agree: impl Fn(&cpu_device::Compiled) -> bool,
+) -> Vec<&'static str> {
     let specialisation = for_queries(64, true);
     let whole = source(&specialisation);
     let kernels = cpu_device::Compiled::of_text(&whole, specialisation.clone());

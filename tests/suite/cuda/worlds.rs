@@ -49,6 +49,7 @@ fn the_kernels_say_of_every_structure_what_worlds_and_integrals_add_up_to() {
             let [mut one, mut other] =
                 [(); 2].map(|()| engine(kernels, order, &instance.compiled, how));
             integrals.check(&format!("kernels, {how:?}"), &mut one, &mut other);
+            integrals.draws(&mut other, DRAWS, seed);
             checked += 1;
         }
         assert!(checked > 4, "{structure}: {checked} circuits");

@@ -212,8 +212,8 @@ edit. After a change that is meant: `PCC_BLESS=1 cargo test --release --test sui
 *reference*, *cpu*, *cuda*: log-likelihoods and marginals, and with them ln p(A | B), by each engine to its precision.
 *conditional*: the distribution of every variable, *sampling* given evidence, and *MAP* (a *bound* is max-product's assignment,
 its probability evaluated by the circuit: a lower bound), by the CPU engine to its precision; with `--memory` or `--engine cuda`
-by walking the circuit as written in double precision on the host, but that a device draws, and says the
-conditionals of circuits without densities or counts. All other queries do that, whichever engine is chosen:
+by walking the circuit as written in double precision on the host, but that a device draws and completes, and says
+the conditionals of circuits without densities or counts. All other queries do that, whichever engine is chosen:
 *moments* with covariances, *entropy* of all variables, mutual *information* of two, expected log-likelihood and divergence
 from a circuit of the same kind (*E ln q, KL*).
 

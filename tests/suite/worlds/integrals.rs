@@ -133,7 +133,7 @@ impl<'a> Integrals<'a> {
     }
 
     /// Draws of the second row have, variable by variable, the frequencies of integrals over cells.
-    fn draws(&self, engine: &mut dyn Executable, each: usize, seed: u64) {
+    pub fn draws(&self, engine: &mut dyn Executable, each: usize, seed: u64) {
         let given = self.data.subset(1..2);
         let drawn = model(self.instance).draws(engine, &given, each, seed);
         for &(var, _) in &self.told {
