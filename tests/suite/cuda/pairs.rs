@@ -9,8 +9,8 @@ use crate::agreement::assert_agree;
 use crate::support::cpu_device::{self, Order};
 use crate::support::describe::compiled_with;
 
-/// A sum that weighs one pair alone, which of six ones has 10⁻⁴² where the likeliest pair has 2⁻⁶. No coefficient is
-/// so small that its products are watched for that.
+/// A sum that weighs one pair alone, which of six ones has 10⁻⁴² where the likeliest pair has 2⁻⁶; its other unit is
+/// not asked. No coefficient is so small that its products are watched for that.
 fn text() -> String {
     let leaf = |v: usize| {
         format!("\"l{v}\": Leaf(var: \"x{v}\", dist: Bernoulli(p: [1e-7, 0.5]), units: 2)")
