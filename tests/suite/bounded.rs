@@ -199,7 +199,7 @@ fn neither_engine_runs_the_plans_of_the_other() {
 #[test]
 fn a_circuit_that_cannot_be_cut_is_its_own_head() {
     // A chain of mixtures that share their weights: nothing is closed below the root.
-    let text = "(variables: Binary(6), structure: Hmm(units: 3, tied: true), leaves: Bernoulli)";
+    let text = "(variables: Binary(6), structure: Hmm(units: 3, tied: true), leaves: Bernoulli())";
     let compiled = compiled(text);
     let plan = segments(&compiled, Purpose::Train, 64, 1);
     let flat: Vec<f32> = compiled.parameters.initial(&compiled.written, 5, None);

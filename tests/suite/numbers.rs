@@ -169,7 +169,7 @@ fn softmax_sums_over_discrete_leaves_never_leave_linear_arithmetic() {
         "parameterizer: WeightDecay(lambda: 1e-4)",
         "parameterizer: Hyper(embedding: 3, hidden: [8])",
     ];
-    for leaves in ["leaves: Indicators", "leaves: Bernoulli"] {
+    for leaves in ["leaves: Indicators", "leaves: Bernoulli()"] {
         for parameterizer in parameterizers {
             let name = format!("{leaves}, {parameterizer}");
             let compiled = compiled(&rat_spn(150, 4, 3, &name));
